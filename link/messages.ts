@@ -1,0 +1,112 @@
+/** The messages of proto/tunnel.proto as @grpc/proto-loader hands them over (see contract.ts for its options). */
+
+export type Kind = "HTTP";
+
+export type ResetCode =
+  | "CANCELLED"
+  | "REFUSED"
+  | "UNREACHABLE"
+  | "NOT_ALLOWED"
+  | "TIMEOUT"
+  | "BAD_RESPONSE"
+  | "CONNECTION_LOST"
+  | "UNKNOWN_TUNNEL"
+  | "SHUTTING_DOWN"
+  | "OVERLOADED"
+  | "UNSUPPORTED"
+  | "INTERNAL"
+  | "COMPLETE";
+
+export interface TunnelRequest {
+  name: string;
+  kind: Kind;
+  hostname: string;
+  subdomain: string;
+  target: string;
+}
+
+export interface Hello {
+  protocolMin: number;
+  protocolMax: number;
+  keyId: Buffer;
+  secret: Buffer;
+  clientId: string;
+  version: string;
+  sessionToken: string;
+  wanted: TunnelRequest[];
+  streamCredit: number;
+}
+
+export interface Tunnel {
+  id: number;
+  /** Index in `Hello.wanted`; absent for a tunnel that the server maps. */
+  request?: number;
+  name: string;
+  kind: Kind;
+  url: string;
+  target: string;
+}
+
+export interface Welcome {
+  protocol: number;
+  sessionToken: string;
+  version: string;
+  connections: number;
+  tunnels: Tunnel[];
+  streamCredit: number;
+}
+
+export interface Refused {
+  code: string;
+  message: string;
+}
+
+export interface Open {
+  stream: number;
+  tunnel: number;
+  kind: Kind;
+  requestId: string;
+  visitor: string;
+  head: Buffer;
+  end: boolean;
+}
+
+export interface Accept {
+  stream: number;
+  head: Buffer;
+  end: boolean;
+}
+
+export interface Interim {
+  stream: number;
+  head: Buffer;
+}
+
+export interface Credit {
+  stream: number;
+  bytes: number;
+}
+
+export interface Reset {
+  stream: number;
+  code: ResetCode;
+  detail: string;
+}
+
+/** What is said about a session, and not about one of its streams. */
+export type SessionMessage =
+  | { message: "hello"; hello: Hello }
+  | { message: "welcome"; welcome: Welcome }
+  | { message: "refused"; refused: Refused }
+  | { message: "tunnels"; tunnels: { tunnels: Tunnel[] } }
+  | { message: "drain"; drain: { graceMs: number } };
+
+export type Control =
+  | SessionMessage
+  | { message: "ping"; ping: { id: number } }
+  | { message: "pong"; pong: { id: number } }
+  | { message: "open"; open: Open }
+  | { message: "accept"; accept: Accept }
+  | { message: "interim"; interim: Interim }
+  | { message: "credit"; credit: Credit }
+  | { message: "reset"; reset: Reset };

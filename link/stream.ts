@@ -1,0 +1,43 @@
+import type { ResetCode } from "./messages.ts";
+
+/** Why a stream ended early: the other end's code, or `LINK_LOST` when its connection broke. */
+export type StreamFailure = ResetCode | "LINK_LOST";
+
+/**
+ * One visitor's bytes through a connection: a plain object, since the path of every request runs through it.
+ * Every method may be called in any state; after the end or a reset they do nothing.
+ */
+export interface LinkStream {
+  readonly id: number;
+  /** Who is told what happens; may be replaced at any time. */
+  handler: StreamHandler;
+
+  /** Answers an open with a head; `end` says that no body follows. For the end that did not open the stream. */
+  accept(head: Buffer, end?: boolean): void;
+  /** Sends a 1xx head. */
+  interim(head: Buffer): void;
+  /** Queues bytes. `false`: stop until the handler's `drained()`; the bytes are taken all the same. */
+  write(chunk: Buffer): boolean;
+  /** Ends this direction behind everything written, with a trailer section if there is one. */
+  end(trailers?: Buffer): void;
+  /** Ends both directions at once, drops what is queued, and silences the handler. */
+  reset(code: ResetCode, detail?: string): void;
+  /** Gives credit back for bytes of `data` that have been passed on. */
+  consumed(bytes: number): void;
+}
+
+/** Callbacks of a stream; each runs at once, in the order of events, and none after `reset`. */
+export interface StreamHandler {
+  /** The other end's answer head; only for the end that opened the stream, once, before any data. */
+  accepted(head: Buffer): void;
+  /** A 1xx head; only before `accepted`. */
+  interim(head: Buffer): void;
+  /** Bytes; owed back with `consumed`. The buffer is the handler's to keep. */
+  data(chunk: Buffer): void;
+  /** The other end's direction is over; trailers are field lines as on the wire. */
+  end(trailers: Buffer | undefined): void;
+  /** The stream failed; nothing follows. */
+  reset(code: StreamFailure, detail: string): void;
+  /** Writing may go on after a `write` that returned false. */
+  drained(): void;
+}

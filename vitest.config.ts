@@ -1,0 +1,10 @@
+import { defineConfig } from "vitest/config";
+
+export default defineConfig({
+  test: {
+    include: ["test/**/*.test.ts"],
+    // Whole worlds start servers and processes; on a busy two-core machine that takes seconds.
+    testTimeout: 30_000,
+    hookTimeout: 30_000,
+  },
+});
