@@ -1,0 +1,30 @@
+/** The service of proto/tunnel.proto as grpc-js wants it. */
+import { createRequire } from "node:module";
+import type * as grpc from "@grpc/grpc-js";
+import { loadSync } from "@grpc/proto-loader";
+import type { Control } from "./messages.ts";
+
+/** A batch as proto-loader reads and writes it. */
+export interface WireBatch {
+  control: Control[];
+  data: Buffer;
+}
+
+export type TunnelService = grpc.ServiceDefinition<{
+  Connect: grpc.handleBidiStreamingCall<WireBatch, WireBatch>;
+}> & { Connect: grpc.MethodDefinition<WireBatch, WireBatch> };
+
+/** The versions of the contract that this program speaks; told in Hello. */
+export const PROTOCOL_MIN = 1;
+export const PROTOCOL_MAX = 1;
+
+// `oneofs` names the member that is set in `message`; `defaults` fills in absent fields, so that messages.ts
+// holds without a check at each use. Types are checked by protobuf; ranges by whoever uses a field.
+const definition = loadSync(createRequire(import.meta.url).resolve("#proto/tunnel.proto"), {
+  defaults: true,
+  enums: String,
+  longs: Number,
+  oneofs: true,
+});
+
+export const tunnelService = definition["culvert.v1.Tunnel"] as unknown as TunnelService;

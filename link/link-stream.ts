@@ -1,0 +1,247 @@
+import { chunkHeader, END, MAX_CHUNK_BYTES, TRAILERS } from "./chunks.ts";
+import { ReceiveWindow, type WindowBudget } from "./credit.ts";
+import { TunnelError } from "./errors.ts";
+import type { Accept, Open, ResetCode } from "./messages.ts";
+import type { ChunkSource, SendQueue } from "./send-queue.ts";
+import type { LinkStream, StreamFailure, StreamHandler } from "./stream.ts";
+
+/** A writer is asked to pause when this much of its stream waits for its turn or for credit. */
+const QUEUED_BYTES = 64 * 1024;
+
+/** What a stream uses of the link that it belongs to. */
+export interface StreamOwner {
+  readonly queue: SendQueue;
+  readonly budget: WindowBudget;
+  /** The stream is over; its id means nothing any more. */
+  forget(stream: MuxStream): void;
+}
+
+/** A stream of a link. The link calls the `receive…` methods with what the other end says. */
+export class MuxStream implements LinkStream, ChunkSource {
+  readonly id: number;
+  handler: StreamHandler;
+  queuedBytes = 0;
+
+  readonly #owner: StreamOwner;
+  readonly #window: ReceiveWindow;
+  #sending: "open" | "ending" | "ended" = "open";
+  #receiving: "head" | "open" | "ended";
+  #accepted: boolean;
+  #over = false;
+
+  #credit: number;
+  #queue: Buffer[] = [];
+  #trailers: Buffer | undefined;
+  #paused = false;
+  /** The head that may still be unsent, so that an end right behind it can be folded into it. */
+  #head: Open | Accept | undefined;
+  #headBatch = -1;
+
+  constructor(options: {
+    id: number;
+    owner: StreamOwner;
+    /** Whether this end opened the stream. */
+    opener: boolean;
+    credit: number;
+    handler: StreamHandler;
+  }) {
+    this.id = options.id;
+    this.handler = options.handler;
+    this.#owner = options.owner;
+    this.#credit = options.credit;
+    this.#window = new ReceiveWindow(options.owner.budget);
+    this.#accepted = options.opener;
+    this.#receiving = options.opener ? "head" : "open";
+  }
+
+  // What the program does with the stream.
+
+  /** Sends the head that opens the stream; called once, by the link. */
+  open(open: Open): void {
+    this.#sendHead(open);
+    this.#owner.queue.control({ message: "open", open }, open.head.length);
+    if (open.end) this.#endSending();
+  }
+
+  accept(head: Buffer, end = false): void {
+    if (this.#over || this.#accepted) return;
+    this.#accepted = true;
+    const accept = { stream: this.id, head, end };
+    this.#sendHead(accept);
+    this.#owner.queue.control({ message: "accept", accept }, head.length);
+    if (end) this.#endSending();
+  }
+
+  interim(head: Buffer): void {
+    if (this.#over || this.#accepted) return;
+    this.#owner.queue.control({ message: "interim", interim: { stream: this.id, head } }, head.length);
+  }
+
+  write(chunk: Buffer): boolean {
+    if (this.#over || this.#sending !== "open") return true;
+    if (chunk.length > 0) {
+      this.#queue.push(chunk);
+      this.queuedBytes += chunk.length;
+      this.#owner.queue.ready(this, chunk.length);
+    }
+    if (this.queuedBytes < QUEUED_BYTES && !this.#owner.queue.full) return true;
+    this.#paused = true;
+    if (this.queuedBytes < QUEUED_BYTES) this.#owner.queue.wait(this);
+    return false;
+  }
+
+  end(trailers?: Buffer): void {
+    if (this.#over || this.#sending !== "open") return;
+    if (trailers && trailers.length > MAX_CHUNK_BYTES) {
+      this.reset("INTERNAL", `a trailer section of ${trailers.length} bytes does not fit a chunk`);
+      return;
+    }
+    if (!trailers && this.queuedBytes === 0 && this.#head && this.#headBatch === this.#owner.queue.batch) {
+      this.#head.end = true;
+      this.#endSending();
+      return;
+    }
+    this.#sending = "ending";
+    this.#trailers = trailers;
+    this.#owner.queue.ready(this, 0);
+  }
+
+  reset(code: ResetCode, detail = ""): void {
+    if (this.#over) return;
+    this.#owner.queue.control({ message: "reset", reset: { stream: this.id, code, detail } }, detail.length);
+    this.#finish();
+  }
+
+  consumed(bytes: number): void {
+    if (this.#over) return;
+    const credit = this.#window.consumed(bytes);
+    if (credit > 0 && this.#receiving !== "ended") {
+      this.#owner.queue.control({ message: "credit", credit: { stream: this.id, bytes: credit } });
+    }
+  }
+
+  // What the link tells the stream.
+
+  receiveAccept(accept: Accept): void {
+    if (this.#receiving !== "head") throw violation(this.id, "an answer that nobody waits for");
+    this.#receiving = "open";
+    this.handler.accepted(accept.head);
+    if (accept.end) this.receiveEnd(undefined);
+  }
+
+  receiveInterim(head: Buffer): void {
+    if (this.#receiving !== "head") throw violation(this.id, "an interim answer behind the final one");
+    this.handler.interim(head);
+  }
+
+  receiveData(chunk: Buffer): void {
+    if (this.#over) return;
+    if (this.#receiving !== "open") throw violation(this.id, `data while ${this.#receiving}`);
+    if (!this.#window.received(chunk.length)) throw violation(this.id, "more data than credit");
+    this.handler.data(chunk);
+  }
+
+  receiveEnd(trailers: Buffer | undefined): void {
+    if (this.#over) return;
+    if (this.#receiving !== "open") throw violation(this.id, `an end while ${this.#receiving}`);
+    this.#receiving = "ended";
+    this.handler.end(trailers);
+    this.#finishWhenEnded();
+  }
+
+  receiveCredit(bytes: number): void {
+    if (this.#credit + bytes > Number.MAX_SAFE_INTEGER) throw violation(this.id, "credit without bounds");
+    this.#credit += bytes;
+    this.#owner.queue.ready(this, 0);
+  }
+
+  /** The stream ended early: the other end reset it, or the link broke. */
+  fail(code: StreamFailure, detail: string): void {
+    if (this.#over) return;
+    this.#finish();
+    this.handler.reset(code, detail);
+  }
+
+  // What the send queue asks for.
+
+  get sendable(): boolean {
+    if (this.queuedBytes > 0) return this.#credit > 0;
+    return this.#sending === "ending";
+  }
+
+  takeChunk(into: Buffer[]): number {
+    const headerAt = into.length;
+    into.push(EMPTY);
+    const bytes = this.#takePayload(Math.min(MAX_CHUNK_BYTES, this.#credit), into);
+    this.#credit -= bytes;
+    this.queuedBytes -= bytes;
+    const last = this.queuedBytes === 0 && this.#sending === "ending" && !(bytes > 0 && this.#trailers);
+    if (last && this.#trailers) {
+      into[headerAt] = chunkHeader(this.id, END | TRAILERS, this.#trailers.length);
+      into.push(this.#trailers);
+    } else {
+      into[headerAt] = chunkHeader(this.id, last ? END : 0, bytes);
+    }
+    if (last) this.#endSending();
+    else if (this.#paused && this.queuedBytes < QUEUED_BYTES / 2) this.#owner.queue.wait(this);
+    return bytes;
+  }
+
+  woken(): void {
+    if (this.#over || !this.#paused) return;
+    this.#paused = false;
+    this.handler.drained();
+  }
+
+  /** Moves up to `limit` bytes of the queue to `into`; small writes share a chunk. */
+  #takePayload(limit: number, into: Buffer[]): number {
+    let bytes = 0;
+    let whole = 0;
+    while (whole < this.#queue.length && bytes < limit) {
+      const next = this.#queue[whole]!;
+      if (next.length <= limit - bytes) {
+        into.push(next);
+        bytes += next.length;
+        whole++;
+      } else {
+        into.push(next.subarray(0, limit - bytes));
+        this.#queue[whole] = next.subarray(limit - bytes);
+        bytes = limit;
+      }
+    }
+    if (whole === this.#queue.length) this.#queue = [];
+    else if (whole > 0) this.#queue.splice(0, whole);
+    return bytes;
+  }
+
+  #sendHead(head: Open | Accept): void {
+    this.#head = head;
+    this.#headBatch = this.#owner.queue.batch;
+  }
+
+  #endSending(): void {
+    this.#sending = "ended";
+    this.#head = undefined;
+    this.#finishWhenEnded();
+  }
+
+  #finishWhenEnded(): void {
+    if (this.#sending === "ended" && this.#receiving === "ended") this.#finish();
+  }
+
+  #finish(): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#owner.queue.drop(this);
+    this.#queue = [];
+    this.queuedBytes = 0;
+    this.#window.close();
+    this.#owner.forget(this);
+  }
+}
+
+const EMPTY = Buffer.alloc(0);
+
+function violation(stream: number, what: string): TunnelError {
+  return new TunnelError("protocol", `stream ${stream}: ${what}`);
+}

@@ -1,0 +1,278 @@
+import type { Carrier } from "./carrier.ts";
+import { ChunkReader, END, TRAILERS } from "./chunks.ts";
+import { WindowBudget } from "./credit.ts";
+import { TunnelError } from "./errors.ts";
+import { MuxStream, type StreamOwner } from "./link-stream.ts";
+import type { Control, Kind, Open, SessionMessage } from "./messages.ts";
+import { SendQueue } from "./send-queue.ts";
+import type { LinkStream, StreamHandler } from "./stream.ts";
+
+/** Streams that the other end may hold open on one connection. */
+const MAX_PEER_STREAMS = 16_384;
+/** Where ids start again from the beginning; they are uint32 on the wire. */
+const LAST_STREAM_ID = 0xffff_fff0;
+/** How far from the ends of that range ids count as having started again. */
+const WRAP_MARGIN = 0x1000_0000;
+/** What an end that does not read gets to take the last messages, before the carrier is cut. */
+const END_TIMEOUT_MS = 5_000;
+
+export interface OpenRequest {
+  /** `Tunnel.id` of the session. */
+  tunnel: number;
+  kind: Kind;
+  requestId: string;
+  /** The visitor's address, for the other end's log. */
+  visitor: string;
+  head: Buffer;
+  /** No body follows. */
+  end: boolean;
+}
+
+export interface LinkHandler {
+  /** The other end opened a stream: set its handler before returning. */
+  opened(stream: LinkStream, open: Open): void;
+  /** Something was said about the session. */
+  message(message: SessionMessage): void;
+  /** The link is over, whoever ended it, and all its streams with it. No error: a clean end. */
+  closed(error?: TunnelError): void;
+}
+
+/**
+ * Streams and session messages over one carrier; both ends run the same. A breach of the contract by the other
+ * end, found here or thrown as TunnelError by a handler, ends the link and nothing else.
+ */
+export class Link {
+  /** What a new stream may send at first: the other end says it in Hello or Welcome. */
+  peerStreamCredit = 0;
+  /** Batches received; with `written` it tells whether anything moves. */
+  received = 0;
+
+  readonly #carrier: Carrier;
+  readonly #handler: LinkHandler;
+  readonly #queue: SendQueue;
+  readonly #owner: StreamOwner;
+  readonly #streams = new Map<number, MuxStream>();
+  readonly #firstId: number;
+  #nextId: number;
+  #lastPeerId = 0;
+  #peerStreams = 0;
+  #pongs = new Map<number, () => void>();
+  #pingId = 0;
+  #state: "open" | "ending" | "closed" = "open";
+  #endTimer: NodeJS.Timeout | undefined;
+
+  constructor(options: { carrier: Carrier; side: "server" | "client"; handler: LinkHandler }) {
+    this.#carrier = options.carrier;
+    this.#handler = options.handler;
+    this.#firstId = options.side === "server" ? 2 : 1;
+    this.#nextId = this.#firstId;
+    this.#queue = new SendQueue(options.carrier, () =>
+      this.close(new TunnelError("overloaded", "the other end does not read what it is sent")),
+    );
+    this.#owner = {
+      queue: this.#queue,
+      budget: new WindowBudget(),
+      forget: (stream) => this.#forget(stream),
+    };
+    const chunks = new ChunkReader((id, flags, payload) => this.#receiveChunk(id, flags, payload));
+    options.carrier.receive({
+      control: (messages) => this.#guard(() => messages.forEach((message) => this.#receiveControl(message))),
+      data: (slice) => this.#guard(() => chunks.push(slice)),
+      batchEnd: () => {
+        this.received++;
+        this.#guard(() => chunks.finish());
+      },
+      closed: (error) => this.#close(error),
+    });
+  }
+
+  get streams(): number {
+    return this.#streams.size;
+  }
+
+  /** Whether batches are under way, and how many have left. */
+  get sending(): { inFlight: number; written: number } {
+    return { inFlight: this.#queue.inFlight, written: this.#queue.written };
+  }
+
+  get closed(): boolean {
+    return this.#state === "closed";
+  }
+
+  /** Opens a stream; on a link that is over, the handler is told so in the next turn. */
+  open(request: OpenRequest, handler: StreamHandler): LinkStream {
+    const id = this.#takeId();
+    const stream = new MuxStream({
+      id,
+      owner: this.#owner,
+      opener: true,
+      credit: this.peerStreamCredit,
+      handler,
+    });
+    if (this.#state !== "open") {
+      setImmediate(() => stream.fail("LINK_LOST", "the connection to the client is closed"));
+      return stream;
+    }
+    this.#streams.set(id, stream);
+    stream.open({ stream: id, ...request });
+    return stream;
+  }
+
+  /** Says something about the session. */
+  say(message: SessionMessage): void {
+    this.#queue.control(message);
+  }
+
+  /** Sends a probe; `onPong` is called when the other end's answer comes, if it does. */
+  ping(onPong: () => void): void {
+    const id = (this.#pingId = (this.#pingId + 1) >>> 0);
+    this.#pongs.set(id, onPong);
+    this.#queue.control({ message: "ping", ping: { id } });
+  }
+
+  /** Ends the link once everything said has left; streams that are still open fail. */
+  end(): void {
+    if (this.#state !== "open") return;
+    this.#state = "ending";
+    this.#endTimer = setTimeout(() => this.close(), END_TIMEOUT_MS);
+    this.#queue.whenIdle(() => this.#carrier.end());
+  }
+
+  /** Ends the link at once. */
+  close(error?: TunnelError): void {
+    if (this.#state === "closed") return;
+    this.#close(error);
+    this.#carrier.abort();
+  }
+
+  #close(error?: TunnelError): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    clearTimeout(this.#endTimer);
+    this.#queue.close();
+    this.#pongs.clear();
+    for (const stream of this.#streams.values()) {
+      stream.fail("LINK_LOST", error?.message ?? "the connection was closed");
+    }
+    this.#handler.closed(error);
+  }
+
+  /** Runs what the other end set off; nothing that it sends may hurt more than this link. */
+  #guard(receive: () => void): void {
+    if (this.#state === "closed") return;
+    try {
+      receive();
+    } catch (error) {
+      this.close(
+        error instanceof TunnelError
+          ? error
+          : new TunnelError("internal", "an error in this program", { cause: error }),
+      );
+    }
+  }
+
+  #receiveControl(control: Control): void {
+    if (this.#state === "closed") return;
+    switch (control.message) {
+      case "open":
+        return this.#receiveOpen(control.open);
+      case "accept":
+        return this.#stream(control.accept.stream)?.receiveAccept(control.accept);
+      case "interim":
+        return this.#stream(control.interim.stream)?.receiveInterim(control.interim.head);
+      case "credit":
+        return this.#stream(control.credit.stream)?.receiveCredit(control.credit.bytes);
+      case "reset":
+        return this.#stream(control.reset.stream)?.fail(control.reset.code, control.reset.detail);
+      case "ping":
+        return this.#queue.control({ message: "pong", pong: control.ping });
+      case "pong":
+        return this.#receivePong(control.pong.id);
+      case "hello":
+      case "welcome":
+      case "refused":
+      case "tunnels":
+      case "drain":
+        return this.#handler.message(control);
+      default:
+        throw new TunnelError("protocol", "a control message without content");
+    }
+  }
+
+  #receiveOpen(open: Open): void {
+    const id = open.stream;
+    const wrapped = this.#lastPeerId > LAST_STREAM_ID - WRAP_MARGIN && id < WRAP_MARGIN;
+    if (id === 0 || this.#isOwn(id) || this.#streams.has(id) || (id <= this.#lastPeerId && !wrapped)) {
+      throw new TunnelError("protocol", `a stream opened with id ${id}, which is not the other end's to use`);
+    }
+    this.#lastPeerId = id;
+    const stream = new MuxStream({
+      id,
+      owner: this.#owner,
+      opener: false,
+      credit: this.peerStreamCredit,
+      handler: IGNORE,
+    });
+    this.#streams.set(id, stream);
+    this.#peerStreams++;
+    if (this.#peerStreams > MAX_PEER_STREAMS) {
+      stream.reset("OVERLOADED", `more than ${MAX_PEER_STREAMS} streams on one connection`);
+      return;
+    }
+    this.#handler.opened(stream, open);
+    if (open.end) stream.receiveEnd(undefined);
+  }
+
+  #receiveChunk(id: number, flags: number, payload: Buffer): void {
+    const stream = this.#stream(id);
+    if (!stream) return;
+    if ((flags & TRAILERS) !== 0) return stream.receiveEnd(payload);
+    if (payload.length > 0) stream.receiveData(payload);
+    if ((flags & END) !== 0) stream.receiveEnd(undefined);
+  }
+
+  #receivePong(id: number): void {
+    this.#pongs.get(id)?.();
+    this.#pongs.delete(id);
+  }
+
+  /** The stream with this id; undefined for one that is over. @throws TunnelError for one that never was */
+  #stream(id: number): MuxStream | undefined {
+    const stream = this.#streams.get(id);
+    if (!stream && !this.#wasOpened(id)) {
+      throw new TunnelError("protocol", `stream ${id} was never opened`);
+    }
+    return stream;
+  }
+
+  #wasOpened(id: number): boolean {
+    if (id === 0) return false;
+    const last = this.#isOwn(id) ? this.#nextId - 2 : this.#lastPeerId;
+    // After the ids have started again, a high one may be a late word about a stream of the first round.
+    return id <= last || id > LAST_STREAM_ID - WRAP_MARGIN;
+  }
+
+  #isOwn(id: number): boolean {
+    return id % 2 === this.#firstId % 2;
+  }
+
+  #takeId(): number {
+    while (this.#streams.has(this.#nextId)) this.#nextId += 2;
+    const id = this.#nextId;
+    this.#nextId = id + 2 > LAST_STREAM_ID ? this.#firstId : id + 2;
+    return id;
+  }
+
+  #forget(stream: MuxStream): void {
+    if (this.#streams.delete(stream.id) && !this.#isOwn(stream.id)) this.#peerStreams--;
+  }
+}
+
+const IGNORE: StreamHandler = {
+  accepted() {},
+  interim() {},
+  data() {},
+  end() {},
+  reset() {},
+  drained() {},
+};
