@@ -10,7 +10,7 @@ export interface WireBatch {
   data: Buffer;
 }
 
-export type TunnelService = grpc.ServiceDefinition<{
+export type LinkService = grpc.ServiceDefinition<{
   Connect: grpc.handleBidiStreamingCall<WireBatch, WireBatch>;
 }> & { Connect: grpc.MethodDefinition<WireBatch, WireBatch> };
 
@@ -27,4 +27,4 @@ const definition = loadSync(createRequire(import.meta.url).resolve("#proto/tunne
   oneofs: true,
 });
 
-export const tunnelService = definition["culvert.v1.Tunnel"] as unknown as TunnelService;
+export const linkService = definition["culvert.v1.Link"] as unknown as LinkService;

@@ -60,6 +60,7 @@ export class Link {
   #pingId = 0;
   #state: "open" | "ending" | "closed" = "open";
   #endTimer: NodeJS.Timeout | undefined;
+  #onNoStreams: (() => void) | undefined;
 
   constructor(options: { carrier: Carrier; side: "server" | "client"; handler: LinkHandler }) {
     this.#carrier = options.carrier;
@@ -128,6 +129,12 @@ export class Link {
     const id = (this.#pingId = (this.#pingId + 1) >>> 0);
     this.#pongs.set(id, onPong);
     this.#queue.control({ message: "ping", ping: { id } });
+  }
+
+  /** Calls back, once, when no stream is open: now or later. */
+  whenNoStreams(callback: () => void): void {
+    if (this.#streams.size === 0) callback();
+    else this.#onNoStreams = callback;
   }
 
   /** Ends the link once everything said has left; streams that are still open fail. */
@@ -264,7 +271,12 @@ export class Link {
   }
 
   #forget(stream: MuxStream): void {
-    if (this.#streams.delete(stream.id) && !this.#isOwn(stream.id)) this.#peerStreams--;
+    if (!this.#streams.delete(stream.id)) return;
+    if (!this.#isOwn(stream.id)) this.#peerStreams--;
+    if (this.#streams.size > 0 || !this.#onNoStreams) return;
+    const callback = this.#onNoStreams;
+    this.#onNoStreams = undefined;
+    callback();
   }
 }
 

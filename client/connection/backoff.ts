@@ -1,0 +1,33 @@
+import { setTimeout as sleep } from "node:timers/promises";
+
+const FIRST_MS = 250;
+const LONGEST_MS = 15_000;
+
+/**
+ * Waits between tries: twice as long each time, and each wait random between nothing and all of it ("full
+ * jitter"), so that the clients of a server that returns do not all come at once.
+ */
+export class Backoff {
+  readonly #random: () => number;
+  #nextMs = FIRST_MS;
+
+  constructor(random: () => number = Math.random) {
+    this.#random = random;
+  }
+
+  reset(): void {
+    this.#nextMs = FIRST_MS;
+  }
+
+  /** The next wait in milliseconds; the one after it may be twice as long. */
+  next(): number {
+    const waitMs = Math.round(this.#random() * this.#nextMs);
+    this.#nextMs = Math.min(LONGEST_MS, this.#nextMs * 2);
+    return waitMs;
+  }
+
+  /** Waits; ends early, without an error, when the signal is aborted. */
+  async wait(waitMs: number, signal: AbortSignal): Promise<void> {
+    await sleep(waitMs, undefined, { signal }).catch(() => {});
+  }
+}

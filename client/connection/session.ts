@@ -1,0 +1,157 @@
+import { TunnelError } from "../../link/errors.ts";
+import type { Link } from "../../link/link.ts";
+import type { Open, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
+import type { LinkStream } from "../../link/stream.ts";
+import { Backoff } from "./backoff.ts";
+import { connect, type Connection, type ServerAddress } from "./connect.ts";
+
+export interface SessionOptions {
+  server: ServerAddress;
+  clientId: string;
+  wanted: TunnelRequest[];
+  /** The first connection stands. */
+  onOnline(welcome: Welcome): void;
+  /** The server has changed the mapping. */
+  onTunnels(tunnels: Tunnel[]): void;
+  onStream(stream: LinkStream, open: Open): void;
+  /** The server is about to stop. */
+  onServerDrain(): void;
+  /** A further connection could not be had, or was lost, while others stand. */
+  onConnectionTrouble(error: TunnelError): void;
+}
+
+/** One life of a session: from its first connection to the loss of its last. */
+export class ClientSession {
+  readonly #options: SessionOptions;
+  readonly #links = new Set<Link>();
+  /** Aborted once no further connection is wanted. */
+  readonly #dialling = new AbortController();
+  readonly #over: Promise<void>;
+  #settle: (error?: TunnelError) => void = () => {};
+  #token = "";
+  #stopping = false;
+
+  constructor(options: SessionOptions) {
+    this.#options = options;
+    this.#over = new Promise((resolve, reject) => {
+      this.#settle = (error) => (error ? reject(error) : resolve());
+    });
+    // It may fail before anyone waits for it.
+    this.#over.catch(() => {});
+  }
+
+  /**
+   * Runs until `stop` has ended it, or the signal cuts it.
+   *
+   * @throws TunnelError why the session did not come about, or how it was lost
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const cut = (): void => this.#end(new TunnelError("shutting_down", "stopped"));
+    signal.addEventListener("abort", cut, { once: true });
+    try {
+      const { welcome } = await this.#connect();
+      this.#token = welcome.sessionToken;
+      this.#options.onOnline(welcome);
+      for (let i = 1; i < welcome.connections; i++) void this.#addConnection();
+      await this.#over;
+    } finally {
+      signal.removeEventListener("abort", cut);
+      this.#dialling.abort();
+    }
+  }
+
+  /** Takes no new streams, lets open ones finish for at most `graceMs`, then ends. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
+    this.#dialling.abort();
+    if (this.#links.size === 0) this.#end();
+    const grace = setTimeout(() => this.#end(), graceMs);
+    for (const link of this.#links) finish(link, graceMs);
+    await this.#over.catch(() => {});
+    clearTimeout(grace);
+  }
+
+  async #connect(): Promise<Connection> {
+    const { server, clientId, wanted, onStream } = this.#options;
+    let link: Link | undefined;
+    const connection = await connect({
+      server,
+      clientId,
+      wanted,
+      sessionToken: this.#token,
+      signal: this.#dialling.signal,
+      handler: {
+        opened: onStream,
+        message: (message) => this.#receive(message),
+        closed: (error) => {
+          if (link) this.#lost(link, error);
+        },
+      },
+    });
+    link = connection.link;
+    if (this.#dialling.signal.aborted || link.closed) {
+      link.close();
+      throw new TunnelError("lost", "the connection was lost as soon as it stood");
+    }
+    this.#links.add(link);
+    return connection;
+  }
+
+  /** Brings one of the further connections about, however often that has to be tried. */
+  async #addConnection(): Promise<void> {
+    const { signal } = this.#dialling;
+    const backoff = new Backoff();
+    while (!signal.aborted) {
+      try {
+        const { welcome } = await this.#connect();
+        if (welcome.sessionToken !== this.#token) {
+          this.#end(new TunnelError("lost", "the server has forgotten the session"));
+        }
+        return;
+      } catch (error) {
+        if (signal.aborted) return;
+        const trouble = error instanceof TunnelError ? error : new TunnelError("internal", String(error), { cause: error });
+        if (trouble.permanent) return this.#end(trouble);
+        this.#options.onConnectionTrouble(trouble);
+      }
+      await backoff.wait(backoff.next(), signal);
+    }
+  }
+
+  #receive(message: SessionMessage): void {
+    switch (message.message) {
+      case "tunnels":
+        return this.#options.onTunnels(message.tunnels.tunnels);
+      case "drain":
+        // Further connections would only have to be left again.
+        this.#dialling.abort();
+        return this.#options.onServerDrain();
+      default:
+        throw new TunnelError("protocol", `a ${message.message} message out of place`);
+    }
+  }
+
+  #lost(link: Link, error?: TunnelError): void {
+    if (!this.#links.delete(link)) return;
+    if (this.#links.size > 0 && !error?.permanent) {
+      if (error) this.#options.onConnectionTrouble(error);
+      void this.#addConnection();
+      return;
+    }
+    this.#end(this.#stopping ? undefined : (error ?? new TunnelError("lost", "the server closed the connection")));
+  }
+
+  #end(error?: TunnelError): void {
+    this.#dialling.abort();
+    this.#settle(error);
+    const links = [...this.#links];
+    this.#links.clear();
+    for (const link of links) link.close(error);
+  }
+}
+
+/** Ends a link once its streams have: a probe makes sure that no stream is on its way when they are counted. */
+function finish(link: Link, graceMs: number): void {
+  link.say({ message: "drain", drain: { graceMs } });
+  link.ping(() => link.whenNoStreams(() => link.end()));
+}
