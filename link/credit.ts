@@ -27,9 +27,14 @@ export class ReceiveWindow {
   #unreadBytes = 0;
   /** Consumed, not yet given back. */
   #owedBytes = 0;
+  #ended = false;
 
   constructor(budget: WindowBudget) {
     this.#budget = budget;
+  }
+
+  get unreadBytes(): number {
+    return this.#unreadBytes;
   }
 
   /** Counts bytes that arrived. `false`: the other end sent more than it had credit for. */
@@ -46,7 +51,7 @@ export class ReceiveWindow {
     this.#unreadBytes -= bytes;
     this.#budget.unreadBytes -= bytes;
     this.#owedBytes += bytes;
-    if (this.#owedBytes < this.#windowBytes / 4) return 0;
+    if (this.#ended || this.#owedBytes < this.#windowBytes / 4) return 0;
     let grant = this.#owedBytes;
     this.#owedBytes = 0;
     if (this.#budget.unreadBytes > UNREAD_BUDGET_BYTES) grant -= this.#shrink(grant);
@@ -55,12 +60,18 @@ export class ReceiveWindow {
     return grant;
   }
 
-  /** Gives back what the stream holds of the shared budget. */
-  close(): void {
-    this.#budget.unreadBytes -= this.#unreadBytes;
+  /** Nothing more arrives: gives back what the window had grown by. What is unread still counts. */
+  end(): void {
+    this.#ended = true;
     this.#budget.growthLeftBytes += this.#windowBytes - INITIAL_WINDOW_BYTES;
-    this.#unreadBytes = 0;
     this.#windowBytes = INITIAL_WINDOW_BYTES;
+  }
+
+  /** Gives back all that the stream holds of the shared budget. */
+  close(): void {
+    this.end();
+    this.#budget.unreadBytes -= this.#unreadBytes;
+    this.#unreadBytes = 0;
   }
 
   #grow(): number {

@@ -48,7 +48,9 @@ export class GrpcCarrier implements Carrier {
       closed(this.#failure);
     });
     this.#call.on("cancelled", () => closed(new TunnelError("lost", "the connection broke off")));
-    this.#call.on("close", () => closed(this.#failure ?? new TunnelError("lost", "the connection broke off")));
+    this.#call.on("close", () =>
+      closed(this.#failure ?? new TunnelError("lost", "the connection broke off")),
+    );
   }
 
   end(): void {
@@ -66,6 +68,7 @@ type Call = ClientDuplexStream<WireBatch, WireBatch> | ServerDuplexStream<WireBa
 function lost(error: Error & { code?: number; details?: string }): TunnelError {
   const reason = error.details || error.message;
   // A message over the limit, or one that is no batch at all: the other end's mistake and not the network's.
-  const code = error.code === status.RESOURCE_EXHAUSTED || error.code === status.INTERNAL ? "protocol" : "lost";
+  const code =
+    error.code === status.RESOURCE_EXHAUSTED || error.code === status.INTERNAL ? "protocol" : "lost";
   return new TunnelError(code, `the connection broke off: ${reason}`, { cause: error });
 }

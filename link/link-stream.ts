@@ -14,6 +14,8 @@ export interface StreamOwner {
   readonly budget: WindowBudget;
   /** The stream is over; its id means nothing any more. */
   forget(stream: MuxStream): void;
+  /** Runs a handler's callback; what it throws ends the link. */
+  guard(callback: () => void): void;
 }
 
 /** A stream of a link. The link calls the `receive…` methods with what the other end says. */
@@ -59,22 +61,23 @@ export class MuxStream implements LinkStream, ChunkSource {
   /** Sends the head that opens the stream; called once, by the link. */
   open(open: Open): void {
     this.#sendHead(open);
-    this.#owner.queue.control({ message: "open", open }, open.head.length);
+    this.#owner.queue.control({ message: "open", open });
     if (open.end) this.#endSending();
   }
 
   accept(head: Buffer, end = false): void {
     if (this.#over || this.#accepted) return;
     this.#accepted = true;
-    const accept = { stream: this.id, head, end };
+    const accept = { stream: this.id, head, end: false };
     this.#sendHead(accept);
-    this.#owner.queue.control({ message: "accept", accept }, head.length);
-    if (end) this.#endSending();
+    this.#owner.queue.control({ message: "accept", accept });
+    if (end) this.end();
+    this.#owner.queue.ready(this, 0);
   }
 
   interim(head: Buffer): void {
     if (this.#over || this.#accepted) return;
-    this.#owner.queue.control({ message: "interim", interim: { stream: this.id, head } }, head.length);
+    this.#owner.queue.control({ message: "interim", interim: { stream: this.id, head } });
   }
 
   write(chunk: Buffer): boolean {
@@ -108,14 +111,14 @@ export class MuxStream implements LinkStream, ChunkSource {
 
   reset(code: ResetCode, detail = ""): void {
     if (this.#over) return;
-    this.#owner.queue.control({ message: "reset", reset: { stream: this.id, code, detail } }, detail.length);
     this.#finish();
+    this.#owner.queue.control({ message: "reset", reset: { stream: this.id, code, detail } });
   }
 
   consumed(bytes: number): void {
     if (this.#over) return;
     const credit = this.#window.consumed(bytes);
-    if (credit > 0 && this.#receiving !== "ended") {
+    if (credit > 0) {
       this.#owner.queue.control({ message: "credit", credit: { stream: this.id, bytes: credit } });
     }
   }
@@ -137,14 +140,16 @@ export class MuxStream implements LinkStream, ChunkSource {
   receiveData(chunk: Buffer): void {
     if (this.#over) return;
     if (this.#receiving !== "open") throw violation(this.id, `data while ${this.#receiving}`);
+    const lagging = this.#window.unreadBytes > 0;
     if (!this.#window.received(chunk.length)) throw violation(this.id, "more data than credit");
-    this.handler.data(chunk);
+    this.handler.data(lagging ? unpinned(chunk) : chunk);
   }
 
   receiveEnd(trailers: Buffer | undefined): void {
     if (this.#over) return;
     if (this.#receiving !== "open") throw violation(this.id, `an end while ${this.#receiving}`);
     this.#receiving = "ended";
+    this.#window.end();
     this.handler.end(trailers);
     this.#finishWhenEnded();
   }
@@ -165,11 +170,14 @@ export class MuxStream implements LinkStream, ChunkSource {
   // What the send queue asks for.
 
   get sendable(): boolean {
+    // What is written before the answer's head waits for it.
+    if (!this.#accepted) return false;
     if (this.queuedBytes > 0) return this.#credit > 0;
     return this.#sending === "ending";
   }
 
   takeChunk(into: Buffer[]): number {
+    this.#head = undefined;
     const headerAt = into.length;
     into.push(EMPTY);
     const bytes = this.#takePayload(Math.min(MAX_CHUNK_BYTES, this.#credit), into);
@@ -190,7 +198,7 @@ export class MuxStream implements LinkStream, ChunkSource {
   woken(): void {
     if (this.#over || !this.#paused) return;
     this.#paused = false;
-    this.handler.drained();
+    this.#owner.guard(() => this.handler.drained());
   }
 
   /** Moves up to `limit` bytes of the queue to `into`; small writes share a chunk. */
@@ -241,6 +249,14 @@ export class MuxStream implements LinkStream, ChunkSource {
 }
 
 const EMPTY = Buffer.alloc(0);
+
+/** A copy of a chunk that would keep a much larger batch in memory while it waits to be read. */
+function unpinned(chunk: Buffer): Buffer {
+  if (chunk.length * 4 >= chunk.buffer.byteLength) return chunk;
+  const copy = Buffer.allocUnsafeSlow(chunk.length);
+  chunk.copy(copy);
+  return copy;
+}
 
 function violation(stream: number, what: string): TunnelError {
   return new TunnelError("protocol", `stream ${stream}: ${what}`);

@@ -5,14 +5,11 @@ import { TunnelError } from "./errors.ts";
 import { MuxStream, type StreamOwner } from "./link-stream.ts";
 import type { Control, Kind, Open, SessionMessage } from "./messages.ts";
 import { SendQueue } from "./send-queue.ts";
+import { StreamIds } from "./stream-ids.ts";
 import type { LinkStream, StreamHandler } from "./stream.ts";
 
 /** Streams that the other end may hold open on one connection. */
 const MAX_PEER_STREAMS = 16_384;
-/** Where ids start again from the beginning; they are uint32 on the wire. */
-const LAST_STREAM_ID = 0xffff_fff0;
-/** How far from the ends of that range ids count as having started again. */
-const WRAP_MARGIN = 0x1000_0000;
 /** What an end that does not read gets to take the last messages, before the carrier is cut. */
 const END_TIMEOUT_MS = 5_000;
 
@@ -52,9 +49,7 @@ export class Link {
   readonly #queue: SendQueue;
   readonly #owner: StreamOwner;
   readonly #streams = new Map<number, MuxStream>();
-  readonly #firstId: number;
-  #nextId: number;
-  #lastPeerId = 0;
+  readonly #ids: StreamIds;
   #peerStreams = 0;
   #pongs = new Map<number, () => void>();
   #pingId = 0;
@@ -65,8 +60,7 @@ export class Link {
   constructor(options: { carrier: Carrier; side: "server" | "client"; handler: LinkHandler }) {
     this.#carrier = options.carrier;
     this.#handler = options.handler;
-    this.#firstId = options.side === "server" ? 2 : 1;
-    this.#nextId = this.#firstId;
+    this.#ids = new StreamIds(options.side);
     this.#queue = new SendQueue(options.carrier, () =>
       this.close(new TunnelError("overloaded", "the other end does not read what it is sent")),
     );
@@ -74,6 +68,7 @@ export class Link {
       queue: this.#queue,
       budget: new WindowBudget(),
       forget: (stream) => this.#forget(stream),
+      guard: (callback) => this.#guard(callback),
     };
     const chunks = new ChunkReader((id, flags, payload) => this.#receiveChunk(id, flags, payload));
     options.carrier.receive({
@@ -102,10 +97,10 @@ export class Link {
 
   /** Opens a stream; on a link that is over, the handler is told so in the next turn. */
   open(request: OpenRequest, handler: StreamHandler): LinkStream {
-    const id = this.#takeId();
+    const id = this.#ids.take((id) => this.#streams.has(id));
     const stream = new MuxStream({
       id,
-      owner: this.#owner,
+      owner: this.#state === "open" ? this.#owner : { ...this.#owner, queue: closedQueue(this.#carrier) },
       opener: true,
       credit: this.peerStreamCredit,
       handler,
@@ -148,8 +143,11 @@ export class Link {
   /** Ends the link at once. */
   close(error?: TunnelError): void {
     if (this.#state === "closed") return;
-    this.#close(error);
-    this.#carrier.abort();
+    try {
+      this.#close(error);
+    } finally {
+      this.#carrier.abort();
+    }
   }
 
   #close(error?: TunnelError): void {
@@ -158,23 +156,26 @@ export class Link {
     clearTimeout(this.#endTimer);
     this.#queue.close();
     this.#pongs.clear();
+    const detail = error?.message ?? "the connection was closed";
+    let reason = error;
     for (const stream of this.#streams.values()) {
-      stream.fail("LINK_LOST", error?.message ?? "the connection was closed");
+      // One handler's mistake must not keep the others from being told.
+      try {
+        stream.fail("LINK_LOST", detail);
+      } catch (cause) {
+        reason ??= internalError(cause);
+      }
     }
-    this.#handler.closed(error);
+    this.#handler.closed(reason);
   }
 
-  /** Runs what the other end set off; nothing that it sends may hurt more than this link. */
+  /** Runs what the other end set off, in handlers too; nothing that it sends may hurt more than this link. */
   #guard(receive: () => void): void {
     if (this.#state === "closed") return;
     try {
       receive();
     } catch (error) {
-      this.close(
-        error instanceof TunnelError
-          ? error
-          : new TunnelError("internal", "an error in this program", { cause: error }),
-      );
+      this.close(error instanceof TunnelError ? error : internalError(error));
     }
   }
 
@@ -208,11 +209,9 @@ export class Link {
 
   #receiveOpen(open: Open): void {
     const id = open.stream;
-    const wrapped = this.#lastPeerId > LAST_STREAM_ID - WRAP_MARGIN && id < WRAP_MARGIN;
-    if (id === 0 || this.#isOwn(id) || this.#streams.has(id) || (id <= this.#lastPeerId && !wrapped)) {
+    if (this.#streams.has(id) || !this.#ids.takePeer(id)) {
       throw new TunnelError("protocol", `a stream opened with id ${id}, which is not the other end's to use`);
     }
-    this.#lastPeerId = id;
     const stream = new MuxStream({
       id,
       owner: this.#owner,
@@ -246,38 +245,31 @@ export class Link {
   /** The stream with this id; undefined for one that is over. @throws TunnelError for one that never was */
   #stream(id: number): MuxStream | undefined {
     const stream = this.#streams.get(id);
-    if (!stream && !this.#wasOpened(id)) {
+    if (!stream && !this.#ids.wasOpened(id)) {
       throw new TunnelError("protocol", `stream ${id} was never opened`);
     }
     return stream;
   }
 
-  #wasOpened(id: number): boolean {
-    if (id === 0) return false;
-    const last = this.#isOwn(id) ? this.#nextId - 2 : this.#lastPeerId;
-    // After the ids have started again, a high one may be a late word about a stream of the first round.
-    return id <= last || id > LAST_STREAM_ID - WRAP_MARGIN;
-  }
-
-  #isOwn(id: number): boolean {
-    return id % 2 === this.#firstId % 2;
-  }
-
-  #takeId(): number {
-    while (this.#streams.has(this.#nextId)) this.#nextId += 2;
-    const id = this.#nextId;
-    this.#nextId = id + 2 > LAST_STREAM_ID ? this.#firstId : id + 2;
-    return id;
-  }
-
   #forget(stream: MuxStream): void {
     if (!this.#streams.delete(stream.id)) return;
-    if (!this.#isOwn(stream.id)) this.#peerStreams--;
+    if (!this.#ids.isOwn(stream.id)) this.#peerStreams--;
     if (this.#streams.size > 0 || !this.#onNoStreams) return;
     const callback = this.#onNoStreams;
     this.#onNoStreams = undefined;
     callback();
   }
+}
+
+/** For streams opened too late: takes what they say, and sends nothing. */
+function closedQueue(carrier: Carrier): SendQueue {
+  const queue = new SendQueue(carrier, () => {});
+  queue.close();
+  return queue;
+}
+
+function internalError(cause: unknown): TunnelError {
+  return new TunnelError("internal", "an error in this program", { cause });
 }
 
 const IGNORE: StreamHandler = {

@@ -18,6 +18,7 @@ export function keepAlive(
   let immediate: NodeJS.Immediate | undefined;
 
   const probe = (): void => {
+    if (link.closed) return;
     let answered = false;
     const sentAt = performance.now();
     link.ping(() => {

@@ -16,17 +16,17 @@ const BATCH_CONTROL_BYTES = 1024 * 1024;
 const READY_BYTES = 1024 * 1024;
 /** What a woken stream is expected to write at once: one read of a socket. */
 const WAKE_BYTES = 64 * 1024;
-/** An end that lets this much control pile up does not read any more. */
-const MAX_CONTROL_BYTES = 16 * 1024 * 1024;
-/** About what a control message takes beside its head. */
-const CONTROL_OVERHEAD_BYTES = 64;
+/** An end that lets this much control pile up does not read any more; 1,000 heads of 32 KiB at once are fine. */
+const MAX_CONTROL_BYTES = 64 * 1024 * 1024;
+/** About what a control message takes in memory beside its head. */
+const CONTROL_OVERHEAD_BYTES = 256;
 
 export interface ChunkSource {
   /** Bytes that wait in the source, those without credit too. */
   readonly queuedBytes: number;
   /** Whether `takeChunk` has something to give. */
   readonly sendable: boolean;
-  /** Appends the next chunk, header and payload, and returns its payload's length. */
+  /** Appends the next chunk, header and payload, and returns how many of `queuedBytes` it took. */
   takeChunk(into: Buffer[]): number;
   /** There is room in the queue again, after `full` was seen. */
   woken(): void;
@@ -65,12 +65,17 @@ export class SendQueue {
     return this.#inFlight;
   }
 
-  control(message: Control, headBytes = 0): void {
+  control(message: Control): void {
     if (this.#closed) return;
     this.#control.push(message);
-    this.#controlBytes += headBytes + CONTROL_OVERHEAD_BYTES;
-    if (this.#controlBytes > MAX_CONTROL_BYTES) this.#onStuck();
-    else this.#schedule();
+    this.#controlBytes += controlBytes(message);
+    if (this.#controlBytes <= MAX_CONTROL_BYTES) {
+      this.#schedule();
+      return;
+    }
+    this.close();
+    // Not at once: whoever said this does not expect the link to end under its hands.
+    setImmediate(this.#onStuck);
   }
 
   /** The source has become sendable, or has `grownBytes` more queued. */
@@ -90,6 +95,7 @@ export class SendQueue {
   drop(source: ChunkSource): void {
     if (this.#ring.delete(source)) this.#readyBytes -= source.queuedBytes;
     this.#waiting.delete(source);
+    if (this.#waiting.size > 0) this.#schedule();
   }
 
   /** Asks for `woken` once the queue has room. */
@@ -97,7 +103,7 @@ export class SendQueue {
     this.#waiting.add(source);
   }
 
-  /** Calls back once everything queued has left. */
+  /** Calls back once everything queued has left; nothing is sent from then on. */
   whenIdle(callback: () => void): void {
     this.#onIdle = callback;
     this.#schedule();
@@ -109,6 +115,7 @@ export class SendQueue {
     this.#ring.clear();
     this.#waiting.clear();
     this.#readyBytes = 0;
+    this.#onIdle = undefined;
   }
 
   #schedule(): void {
@@ -123,15 +130,18 @@ export class SendQueue {
     this.#flush();
     this.#wake();
     if (this.#onIdle && this.#inFlight === 0 && this.#control.length === 0 && this.#ring.size === 0) {
-      this.#onIdle();
+      const onIdle = this.#onIdle;
+      this.close();
+      onIdle();
     }
   };
 
   readonly #onWritten = (): void => {
     this.#inFlight--;
     this.written++;
+    // Not flushed here: more may yet be said in this turn.
     if (this.#control.length > 0 || this.#ring.size > 0 || this.#waiting.size > 0 || this.#onIdle)
-      this.#turn();
+      this.#schedule();
   };
 
   #flush(): void {
@@ -139,6 +149,8 @@ export class SendQueue {
       const control = this.#takeControl();
       // Data never passes control that was said before it.
       const data = this.#control.length === 0 ? this.#takeData() : [];
+      // The last chunk of a stream can be what somebody waited for to close the link.
+      if (this.#closed) return;
       this.batch++;
       this.#inFlight++;
       this.#carrier.send({ control, data }, this.#onWritten);
@@ -155,7 +167,7 @@ export class SendQueue {
     let bytes = 0;
     let count = 0;
     while (count < this.#control.length && bytes < BATCH_CONTROL_BYTES) {
-      bytes += headBytes(this.#control[count]!) + CONTROL_OVERHEAD_BYTES;
+      bytes += controlBytes(this.#control[count]!);
       count++;
     }
     this.#controlBytes -= bytes;
@@ -169,9 +181,9 @@ export class SendQueue {
       if (bytes >= BATCH_BYTES) break;
       // Deleted and added again, it stands last.
       this.#ring.delete(source);
-      const taken = source.takeChunk(data);
-      bytes += taken;
-      this.#readyBytes -= taken;
+      const from = data.length;
+      this.#readyBytes -= source.takeChunk(data);
+      for (let i = from; i < data.length; i++) bytes += data[i]!.length;
       if (source.sendable) this.#ring.add(source);
       else this.#readyBytes -= source.queuedBytes;
     }
@@ -191,15 +203,17 @@ export class SendQueue {
   }
 }
 
-function headBytes(control: Control): number {
+function controlBytes(control: Control): number {
   switch (control.message) {
     case "open":
-      return control.open.head.length;
+      return CONTROL_OVERHEAD_BYTES + control.open.head.length;
     case "accept":
-      return control.accept.head.length;
+      return CONTROL_OVERHEAD_BYTES + control.accept.head.length;
     case "interim":
-      return control.interim.head.length;
+      return CONTROL_OVERHEAD_BYTES + control.interim.head.length;
+    case "reset":
+      return CONTROL_OVERHEAD_BYTES + control.reset.detail.length;
     default:
-      return 0;
+      return CONTROL_OVERHEAD_BYTES;
   }
 }

@@ -68,7 +68,11 @@ export async function connect(options: {
     "grpc.enable_retries": 0,
   });
   const { path, requestSerialize, responseDeserialize } = linkService.Connect;
-  const call = client.makeBidiStreamRequest<WireBatch, WireBatch>(path, requestSerialize, responseDeserialize);
+  const call = client.makeBidiStreamRequest<WireBatch, WireBatch>(
+    path,
+    requestSerialize,
+    responseDeserialize,
+  );
   const carrier = new GrpcCarrier(call, () => call.cancel());
 
   const hello: Hello = {
@@ -119,7 +123,8 @@ export async function connect(options: {
       },
     });
     const timer = setTimeout(
-      () => link.close(new TunnelError("timeout", "the server did not answer in time; is it a tunnel-server?")),
+      () =>
+        link.close(new TunnelError("timeout", "the server did not answer in time; is it a tunnel-server?")),
       STEP_TIMEOUT_MS,
     );
     const abort = (): void => link.close(new TunnelError("shutting_down", "stopped"));

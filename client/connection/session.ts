@@ -110,7 +110,8 @@ export class ClientSession {
         return;
       } catch (error) {
         if (signal.aborted) return;
-        const trouble = error instanceof TunnelError ? error : new TunnelError("internal", String(error), { cause: error });
+        const trouble =
+          error instanceof TunnelError ? error : new TunnelError("internal", String(error), { cause: error });
         if (trouble.permanent) return this.#end(trouble);
         this.#options.onConnectionTrouble(trouble);
       }
@@ -138,7 +139,9 @@ export class ClientSession {
       void this.#addConnection();
       return;
     }
-    this.#end(this.#stopping ? undefined : (error ?? new TunnelError("lost", "the server closed the connection")));
+    this.#end(
+      this.#stopping ? undefined : (error ?? new TunnelError("lost", "the server closed the connection")),
+    );
   }
 
   #end(error?: TunnelError): void {

@@ -16,8 +16,8 @@ const KEEPALIVE_TIMEOUT_MS = 30_000;
 
 export interface GrpcServer {
   readonly port: number;
-  /** Takes no new connections; those that are open stay. */
-  stopListening(): void;
+  /** Takes no new connections; resolves when those that are open have ended. */
+  stopListening(): Promise<void>;
   /** Cuts all that is left. */
   close(): void;
 }
@@ -60,7 +60,7 @@ export async function startGrpcServer(options: {
   });
   return {
     port,
-    stopListening: () => server.tryShutdown(() => {}),
+    stopListening: () => new Promise((resolve) => server.tryShutdown(() => resolve())),
     close: () => server.forceShutdown(),
   };
 }
@@ -73,7 +73,11 @@ function cut(call: ServerDuplexStream<WireBatch, WireBatch>, session: ServerHttp
 
 async function listen(
   server: Server,
-  { host, port, certificate }: { host: string | undefined; port: number; certificate?: { cert: string; key: string } },
+  {
+    host,
+    port,
+    certificate,
+  }: { host: string | undefined; port: number; certificate?: { cert: string; key: string } },
 ): Promise<number> {
   const credentials = certificate
     ? ServerCredentials.createSsl(null, [

@@ -10,7 +10,10 @@ export const WINDOW_BYTES = 16 * 1024 * 1024;
  */
 interface PrivateServer {
   commonServerOptions?: { settings?: Settings };
-  http2Servers?: Map<{ on(event: "session", listener: (session: ServerHttp2Session) => void): void }, unknown>;
+  http2Servers?: Map<
+    { on(event: "session", listener: (session: ServerHttp2Session) => void): void },
+    unknown
+  >;
 }
 
 /** To be called before the server is bound: the window of each call. */

@@ -40,7 +40,8 @@ export class Claims {
         keyId: session.keyId,
         session,
         leftAt: 0,
-        open: (request, handler) => session.open({ tunnel: tunnel.id, kind: tunnel.kind, ...request }, handler),
+        open: (request, handler) =>
+          session.open({ tunnel: tunnel.id, kind: tunnel.kind, ...request }, handler),
       });
     }
   }

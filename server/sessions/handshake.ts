@@ -60,7 +60,12 @@ export function serveConnection(carrier: Carrier, peer: string, options: Handsha
     try {
       const key = await admit(hello, options);
       if (link.closed) return;
-      session = joinOrRegister(hello, key, LOOPBACK.test(peer) ? LOOPBACK_CONNECTIONS : CONNECTIONS, options.registry);
+      session = joinOrRegister(
+        hello,
+        key,
+        LOOPBACK.test(peer) ? LOOPBACK_CONNECTIONS : CONNECTIONS,
+        options.registry,
+      );
       clearTimeout(helloTimer);
       link.peerStreamCredit = hello.streamCredit;
       link.say({ message: "welcome", welcome: welcomeTo(session) });
@@ -111,10 +116,15 @@ async function admit(hello: Hello, { authenticate }: HandshakeOptions): Promise<
 }
 
 function joinOrRegister(hello: Hello, key: Key, maxConnections: number, registry: Registry): Session {
-  const session = hello.sessionToken === "" ? undefined : registry.find(hello.sessionToken, key, hello.clientId);
-  if (!session) return registry.register({ key, clientId: hello.clientId, wanted: hello.wanted, maxConnections });
+  const session =
+    hello.sessionToken === "" ? undefined : registry.find(hello.sessionToken, key, hello.clientId);
+  if (!session)
+    return registry.register({ key, clientId: hello.clientId, wanted: hello.wanted, maxConnections });
   if (session.connections >= session.maxConnections) {
-    throw new TunnelError("overloaded", `The session holds its ${session.maxConnections} connections already.`);
+    throw new TunnelError(
+      "overloaded",
+      `The session holds its ${session.maxConnections} connections already.`,
+    );
   }
   return session;
 }

@@ -1,15 +1,13 @@
 import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Tunnel, TunnelRequest } from "../../link/messages.ts";
-import { normalizeHostname } from "../routing/hostname.ts";
 import type { Key } from "../access/key-ring.ts";
+import { normalizeHostname, normalizeSubdomain } from "../routing/hostname.ts";
 
 /** A tunnel of a session, with the name that it claims: a whole hostname, or "*" for whatever no other takes. */
 export interface SessionTunnel extends Tunnel {
   hostname: string;
 }
-
-const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/;
 
 export interface NamingRules {
   /** Subdomains live under it. */
@@ -25,11 +23,18 @@ export interface NamingRules {
  *
  * @throws TunnelError `name_refused`
  */
-export function nameTunnels(key: Key, clientId: string, wanted: TunnelRequest[], rules: NamingRules): SessionTunnel[] {
-  const tunnels = wanted.length === 0 ? mappedTunnels(key, rules) : wantedTunnels(key, clientId, wanted, rules);
+export function nameTunnels(
+  key: Key,
+  clientId: string,
+  wanted: TunnelRequest[],
+  rules: NamingRules,
+): SessionTunnel[] {
+  const tunnels =
+    wanted.length === 0 ? mappedTunnels(key, rules) : wantedTunnels(key, clientId, wanted, rules);
   const seen = new Set<string>();
   for (const { hostname } of tunnels) {
-    if (seen.has(hostname)) throw refused(`The name ${hostname} is asked for twice. Give each tunnel its own name.`);
+    if (seen.has(hostname))
+      throw refused(`The name ${hostname} is asked for twice. Give each tunnel its own name.`);
     seen.add(hostname);
   }
   return tunnels;
@@ -51,7 +56,12 @@ function mappedTunnels(key: Key, rules: NamingRules): SessionTunnel[] {
   }));
 }
 
-function wantedTunnels(key: Key, clientId: string, wanted: TunnelRequest[], rules: NamingRules): SessionTunnel[] {
+function wantedTunnels(
+  key: Key,
+  clientId: string,
+  wanted: TunnelRequest[],
+  rules: NamingRules,
+): SessionTunnel[] {
   return wanted.map((request, index) => {
     const hostname = wantedHostname(key, clientId, request, rules);
     const owner = rules.ownerOf(hostname);
@@ -70,8 +80,8 @@ function wantedTunnels(key: Key, clientId: string, wanted: TunnelRequest[], rule
 
 function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rules: NamingRules): string {
   if (request.hostname === "") {
-    const subdomain = request.subdomain.toLowerCase() || generatedSubdomain(clientId, request.target);
-    if (!SUBDOMAIN.test(subdomain)) {
+    const subdomain = normalizeSubdomain(request.subdomain || generatedSubdomain(clientId, request.target));
+    if (subdomain === undefined) {
       throw refused(
         `The subdomain ${JSON.stringify(request.subdomain)} cannot be used: letters, digits and "-" only, at most 63.`,
       );
@@ -80,7 +90,9 @@ function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rule
   }
   const hostname = request.hostname === "*" ? "*" : normalizeHostname(request.hostname);
   if (hostname === undefined) {
-    throw refused(`The hostname ${JSON.stringify(request.hostname)} cannot be used: a name such as app.example.com.`);
+    throw refused(
+      `The hostname ${JSON.stringify(request.hostname)} cannot be used: a name such as app.example.com.`,
+    );
   }
   if (!mayClaim(key, hostname, rules.domain)) {
     throw refused(
@@ -92,8 +104,10 @@ function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rule
 }
 
 function mayClaim(key: Key, hostname: string, domain: string): boolean {
-  if (key.hostnames.includes(hostname) || key.tunnels.some((tunnel) => tunnel.hostname === hostname)) return true;
-  return hostname.endsWith(`.${domain}`) && SUBDOMAIN.test(hostname.slice(0, -domain.length - 1));
+  if (key.hostnames.includes(hostname) || key.tunnels.some((tunnel) => tunnel.hostname === hostname))
+    return true;
+  const label = hostname.endsWith(`.${domain}`) ? hostname.slice(0, -domain.length - 1) : undefined;
+  return label !== undefined && normalizeSubdomain(label) === label;
 }
 
 /** The same for the same client and port, so that a link that was shared yesterday works today. */

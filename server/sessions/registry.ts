@@ -40,7 +40,10 @@ export class Registry {
       const holder = this.#claims.holder(hostname);
       if (!holder) continue;
       if (holder.keyId !== key.id) {
-        throw new TunnelError("name_refused", `The name ${hostname} is taken by another key. Choose another name.`);
+        throw new TunnelError(
+          "name_refused",
+          `The name ${hostname} is taken by another key. Choose another name.`,
+        );
       }
       if (holder.session) replaced.add(holder.session);
     }
@@ -63,7 +66,10 @@ export class Registry {
     });
     this.#sessions.set(session.token, session);
     this.#claims.take(session);
-    this.#log.info({ key: key.name, client: clientId, tunnels: tunnels.map(({ url }) => url) }, "client online");
+    this.#log.info(
+      { key: key.name, client: clientId, tunnels: tunnels.map(({ url }) => url) },
+      "client online",
+    );
     return session;
   }
 
@@ -75,7 +81,12 @@ export class Registry {
 
   /** Where visitors of a hostname go: to who claims it, else to who claims whatever no other name takes. */
   findRoute(hostname: string): Route | undefined {
-    return this.#claims.route(hostname) ?? this.#awayRoute(hostname) ?? this.#claims.route("*") ?? this.#awayRoute("*");
+    return (
+      this.#claims.route(hostname) ??
+      this.#awayRoute(hostname) ??
+      this.#claims.route("*") ??
+      this.#awayRoute("*")
+    );
   }
 
   endSessionsOfKeys(keyIds: ReadonlySet<string>, error: TunnelError): void {

@@ -1,0 +1,175 @@
+import { TunnelError } from "../link/errors.ts";
+import type { Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
+import type { Log } from "../runtime/log.ts";
+import { formatAddress, parseTargetAddress } from "../runtime/net-address.ts";
+import { Backoff } from "./connection/backoff.ts";
+import type { ServerAddress } from "./connection/connect.ts";
+import { ClientSession } from "./connection/session.ts";
+import { consentTo, type Consent, type Target } from "./local/consent.ts";
+import { LocalService } from "./local/local-service.ts";
+import { serveStream, type FinishedExchange, type LocalTunnel } from "./local/serve-stream.ts";
+
+/** A session that held this long was a good one: the next try comes soon. */
+const STEADY_MS = 10_000;
+
+/** A tunnel that the client asks for, the target being its own choice. */
+export interface WantedTunnel {
+  name?: string | undefined;
+  kind: "HTTP";
+  /** A hostname, a subdomain, or neither: a name that stays the same for this client and port. */
+  hostname?: string | undefined;
+  subdomain?: string | undefined;
+  target: Target;
+}
+
+export interface ClientOptions {
+  server: ServerAddress;
+  /** Random, and the same each time the client runs. */
+  clientId: string;
+  /** None: the tunnels that the server maps to the key. */
+  tunnels: WantedTunnel[];
+  /** Which targets the server may name. */
+  consent: Consent;
+  log: Log;
+}
+
+/** A client that serves its tunnels, and comes back whenever the server is lost. */
+export class TunnelClient {
+  readonly #options: ClientOptions;
+  readonly #backoff = new Backoff();
+  readonly #stopping = new AbortController();
+  #session: ClientSession | undefined;
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Serves until `stop`, or until the signal cuts everything.
+   *
+   * @throws TunnelError a permanent one; all others are logged, and tried again
+   */
+  async run(signal: AbortSignal): Promise<void> {
+    const { log } = this.#options;
+    const ended = AbortSignal.any([signal, this.#stopping.signal]);
+    while (!ended.aborted) {
+      try {
+        await this.#runSession(signal);
+      } catch (error) {
+        if (ended.aborted) break;
+        if (!(error instanceof TunnelError) || error.permanent) throw error;
+        const retryMs = this.#backoff.next();
+        log.warn({ reason: error.message, code: error.code, retryMs }, "offline; trying again");
+        await this.#backoff.wait(retryMs, ended);
+      }
+    }
+  }
+
+  /** Takes no new streams, lets open ones finish for at most `graceMs`. `run` ends then. */
+  async stop(graceMs: number): Promise<void> {
+    this.#stopping.abort();
+    await this.#session?.stop(graceMs);
+  }
+
+  async #runSession(signal: AbortSignal): Promise<void> {
+    const { server, clientId, tunnels, log } = this.#options;
+    const served = new Map<number, LocalTunnel>();
+    let onlineAt = Number.POSITIVE_INFINITY;
+    const session = new ClientSession({
+      server,
+      clientId,
+      wanted: tunnels.map(toRequest),
+      onOnline: (welcome: Welcome) => {
+        onlineAt = performance.now();
+        this.#serve(served, welcome.tunnels);
+        log.info({ server: formatAddress(addressOf(server)), version: welcome.version }, "online");
+        this.#announce(welcome.tunnels);
+      },
+      onTunnels: (changed) => {
+        this.#serve(served, changed);
+        this.#announce(changed);
+      },
+      onStream: (stream, open) =>
+        serveStream(stream, open, { tunnels: served, finished: (exchange) => this.#logExchange(exchange) }),
+      onServerDrain: () => log.info("the server is about to stop; open requests may finish"),
+      onConnectionTrouble: (error) => log.debug({ reason: error.message }, "one of the connections was lost"),
+    });
+    this.#session = session;
+    try {
+      await session.run(signal);
+    } finally {
+      if (performance.now() - onlineAt >= STEADY_MS) this.#backoff.reset();
+      withdraw(served);
+    }
+  }
+
+  /** Fills the map of what is served; it stays the same map, since streams look into it. */
+  #serve(served: Map<number, LocalTunnel>, tunnels: Tunnel[]): void {
+    withdraw(served);
+    for (const tunnel of tunnels) {
+      const wanted = tunnel.request === undefined ? undefined : this.#options.tunnels[tunnel.request];
+      const target = wanted?.target ?? parseTargetAddress(tunnel.target);
+      if (typeof target === "string") {
+        this.#options.log.warn(
+          { tunnel: tunnel.name, target: tunnel.target },
+          `the server names an odd target: ${target}`,
+        );
+        continue;
+      }
+      const consent = wanted ? consentTo(wanted.target) : this.#options.consent;
+      const service = new LocalService({ target, consent });
+      served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, service });
+    }
+  }
+
+  #logExchange({
+    requestId,
+    tunnel,
+    visitor,
+    method,
+    target,
+    status,
+    failure,
+    detail,
+    ms,
+  }: FinishedExchange): void {
+    const fields = {
+      request: requestId,
+      tunnel,
+      visitor,
+      method,
+      target,
+      status,
+      failure,
+      detail,
+      ms: Math.round(ms),
+    };
+    if (failure === undefined || failure === "CANCELLED") this.#options.log.info(fields, "request");
+    else this.#options.log.warn(fields, "request failed");
+  }
+
+  #announce(tunnels: Tunnel[]): void {
+    for (const { name, url, target } of tunnels) {
+      this.#options.log.info({ tunnel: name, url, target }, "serving");
+    }
+  }
+}
+
+function withdraw(served: Map<number, LocalTunnel>): void {
+  for (const { service } of served.values()) service.close();
+  served.clear();
+}
+
+function toRequest(tunnel: WantedTunnel): TunnelRequest {
+  return {
+    name: tunnel.name ?? "",
+    kind: tunnel.kind,
+    hostname: tunnel.hostname ?? "",
+    subdomain: tunnel.subdomain ?? "",
+    target: formatAddress(tunnel.target),
+  };
+}
+
+function addressOf({ key, host, port }: ServerAddress): { host: string; port: number } {
+  return { host: host ?? key.host, port: port ?? key.port };
+}

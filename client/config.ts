@@ -1,0 +1,207 @@
+import { accessSync, constants } from "node:fs";
+import path from "node:path";
+import { domainToASCII } from "node:url";
+import { z } from "zod";
+import { readConfigFile } from "../runtime/config-file.ts";
+import { addressOption, option } from "../runtime/config-option.ts";
+import { fileErrorInWords } from "../runtime/file-error.ts";
+import {
+  isHostName,
+  parseServerAddress,
+  parseTargetAddress,
+  type NetAddress,
+} from "../runtime/net-address.ts";
+import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
+import { parseAllowRules } from "./local/consent.ts";
+
+/** What client.yaml says; every path is absolute. The command line may add to it. */
+export interface ClientConfig {
+  server?: NetAddress;
+  /** The access key, from the file itself or from the file that it names; its form is not checked here. */
+  key?: string;
+  /** The server has no TLS. */
+  plaintext: boolean;
+  /** A PEM file of certificates to trust. */
+  ca?: string;
+  /** The name that the server's certificate must have. */
+  serverName?: string;
+  /** As `--allow`, each of valid form. */
+  allow: string[];
+  tunnels: ConfiguredTunnel[];
+  dataDir?: string;
+}
+
+export interface ConfiguredTunnel {
+  name?: string;
+  type: "http";
+  target: NetAddress;
+  /** Or `"*"`. At most one of hostname and subdomain; the server decides whether it may be had. */
+  hostname?: string;
+  subdomain?: string;
+}
+
+export interface LoadedClientConfig {
+  config: ClientConfig;
+  /** What works, and should be different. */
+  warnings: string[];
+}
+
+// A secret put where its file's name belongs must not be shown either.
+const SECRETS = ["key", "key_file"];
+
+const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
+
+const file = option("expected the path of a file", (text) => text || undefined);
+
+const tunnelOptions = z.strictObject({
+  name: option('expected a name such as "web", of letters, digits, ".", "_" and "-"', (text) =>
+    NAME.test(text) ? text : undefined,
+  ).optional(),
+  type: z.literal("http"),
+  target: addressOption(parseTargetAddress),
+  hostname: option(
+    'expected a hostname such as app.example.com, without scheme, port or path, or "*"',
+    (text) => (text === "*" ? text : hostnameOf(text)),
+  ).optional(),
+  subdomain: option("expected a single label such as app, of letters, digits and hyphens", (text) =>
+    SUBDOMAIN.test(text) ? text.toLowerCase() : undefined,
+  ).optional(),
+});
+
+const clientOptions = z.strictObject({
+  server: addressOption(parseServerAddress).optional(),
+  key: option("expected an access key as the server printed it", (text) =>
+    /^\S+$/.test(text) ? text : undefined,
+  ).optional(),
+  key_file: file.optional(),
+  plaintext: z.boolean().default(false),
+  ca: file.optional(),
+  server_name: option("expected a name such as tunnel.example.com", hostnameOf).optional(),
+  allow: z
+    .array(
+      option("expected an address range such as 192.168.1.0/24:80,443, a hostname, any or none", (text) =>
+        isAllowRule(text) ? text : undefined,
+      ),
+    )
+    .default([]),
+  tunnels: z.array(tunnelOptions).default([]),
+  data_dir: option("expected the path of a directory", (text) => text || undefined).optional(),
+});
+
+type ClientOptions = z.output<typeof clientOptions>;
+
+/**
+ * Reads client.yaml.
+ *
+ * @param env for `${NAME}` in the file
+ * @throws ConfigError
+ */
+export function loadClientConfig(
+  configPath: string,
+  env: NodeJS.ProcessEnv = process.env,
+): LoadedClientConfig {
+  const directory = path.dirname(path.resolve(configPath));
+  const found: Found = {};
+  const schema = clientOptions.superRefine(
+    (options, context) => {
+      check(options, directory, found, (at, message) =>
+        context.addIssue({ code: "custom", path: at, message }),
+      );
+    },
+    // Whatever else is wrong: one reading of the file lists all problems.
+    { when: () => true },
+  );
+  const { value, worldReadable, fromEnvironment } = readConfigFile(configPath, schema, {
+    env,
+    secrets: SECRETS,
+  });
+
+  const warnings: string[] = [];
+  if (value.key !== undefined && worldReadable && !fromEnvironment(["key"])) {
+    warnings.push(`key: every user of this machine can read ${configPath}; chmod 600 it`);
+  }
+  if (found.keyFile?.worldReadable) {
+    warnings.push("key_file: every user of this machine can read this file; chmod 600 it");
+  }
+  return { config: build(value, directory, found), warnings };
+}
+
+/** What was read on the way. */
+interface Found {
+  keyFile?: SecretFile;
+}
+
+/** What no option shows by itself; options of a file with other mistakes may be of any type. */
+function check(
+  { key, key_file: keyFile, plaintext, ca, server_name: serverName, allow, tunnels }: ClientOptions,
+  directory: string,
+  found: Found,
+  report: (at: PropertyKey[], message: string) => void,
+): void {
+  if (key !== undefined && keyFile !== undefined) {
+    report(["key_file"], "a client has one key: take out key or key_file");
+  }
+  if (typeof keyFile === "string") {
+    const read = readSecretFile(path.resolve(directory, keyFile));
+    if (typeof read === "string") report(["key_file"], read);
+    else found.keyFile = read;
+  }
+  if (typeof ca === "string") {
+    try {
+      accessSync(path.resolve(directory, ca), constants.R_OK);
+    } catch (error) {
+      report(["ca"], `expected a file that can be read (${fileErrorInWords(error)})`);
+    }
+  }
+  if (plaintext) {
+    const message = "means nothing beside plaintext, which checks no certificate: take out one of them";
+    if (ca !== undefined) report(["ca"], message);
+    if (serverName !== undefined) report(["server_name"], message);
+  }
+  if (Array.isArray(allow) && allow.includes("none") && allow.some((rule) => /^any(:|$)/.test(rule))) {
+    report(["allow"], "none and any contradict each other: take out one of them");
+  }
+  if (!Array.isArray(tunnels)) return;
+  const taken = new Map<string, number>();
+  tunnels.forEach((tunnel: Partial<ClientOptions["tunnels"][number]> | null, i) => {
+    if (tunnel?.hostname !== undefined && tunnel.subdomain !== undefined) {
+      report(["tunnels", i, "subdomain"], "a tunnel has one address: take out hostname or subdomain");
+    }
+    if (typeof tunnel?.name !== "string") return;
+    const first = taken.get(tunnel.name);
+    if (first === undefined) taken.set(tunnel.name, i);
+    else report(["tunnels", i, "name"], `this name is taken by tunnels[${first}]: names are given once`);
+  });
+}
+
+function build(options: ClientOptions, directory: string, { keyFile }: Found): ClientConfig {
+  const { server, ca, server_name: serverName, plaintext, allow, tunnels, data_dir: dataDir } = options;
+  const key = options.key ?? keyFile?.secret;
+  return {
+    ...(server && { server }),
+    ...(key !== undefined && { key }),
+    plaintext,
+    ...(ca !== undefined && { ca: path.resolve(directory, ca) }),
+    ...(serverName !== undefined && { serverName }),
+    allow,
+    tunnels,
+    ...(dataDir !== undefined && { dataDir: path.resolve(directory, dataDir) }),
+  };
+}
+
+function isAllowRule(text: string): boolean {
+  try {
+    parseAllowRules([text]);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** International names in their ASCII form; the server has the last word on what it takes. */
+function hostnameOf(text: string): string | undefined {
+  if (/[^\p{L}\p{M}\p{N}._-]/u.test(text)) return undefined;
+  const name = isHostName(text) ? text.toLowerCase() : domainToASCII(text);
+  return isHostName(name) ? name : undefined;
+}

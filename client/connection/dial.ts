@@ -1,0 +1,172 @@
+/** From a server's name to the one address that a gRPC call may go to. */
+import { lookup } from "node:dns/promises";
+import { BlockList, isIPv6 } from "node:net";
+import * as grpc from "@grpc/grpc-js";
+import { TunnelError } from "../../link/errors.ts";
+import { firstLook, LookTimeout, type LookTarget } from "./first-look.ts";
+import { IdentityCredentials, type ServerIdentity } from "./server-identity.ts";
+
+export interface DialOptions {
+  /** A name or an address; IPv6 without brackets. */
+  host: string;
+  port: number;
+  /** From the access key; if given it alone decides whether the server is the right one. */
+  pin?: Buffer;
+  /** No TLS. */
+  plaintext?: boolean;
+  /** PEM of the authorities to trust in place of those that Node.js knows. */
+  ca?: string;
+  /** What the certificate must be made out to; `host` if absent. */
+  serverName?: string;
+  signal: AbortSignal;
+  /** For all of it: names, connecting, the server's proof. */
+  timeoutMs: number;
+  /** All addresses of a host. */
+  resolve?: (host: string) => Promise<string[]>;
+}
+
+export interface Dialled {
+  /** A target for grpc-js with the address that was looked at: "ipv4:192.0.2.1:7000", "ipv6:[2001:db8::1]:7000". */
+  address: string;
+  /** Whether the server is on this machine. */
+  loopback: boolean;
+  /** They let no byte of a call out before the server has proven itself on that very connection. */
+  credentials: grpc.ChannelCredentials;
+  /** What a channel to this address needs; windows and keepalive are the caller's. */
+  options: grpc.ChannelOptions;
+}
+
+/** How long an address may be silent before the next one is tried beside it (RFC 8305 section 5). */
+const STAGGER_MS = 250;
+const MAX_ADDRESSES = 8;
+
+const LOOPBACK = new BlockList();
+LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
+LOOPBACK.addAddress("::1", "ipv6");
+
+/**
+ * Looks the name up afresh, and finds the first of its addresses where the right server answers. The access
+ * key's secret plays no part here.
+ * @throws TunnelError `unreachable`, or `certificate` if the server is not who it should be; the reason of
+ * `signal` if that aborts
+ */
+export async function dial(options: DialOptions): Promise<Dialled> {
+  const { host, port, signal, timeoutMs } = options;
+  const where = hostPort(host, port);
+  if (options.plaintext && options.pin) {
+    throw new TunnelError(
+      "certificate",
+      `${where}: the access key carries the server's certificate, so its server speaks TLS and the key must not ` +
+        "travel without it: leave out --plaintext, or make a new key on a server with grpc.tls: off",
+    );
+  }
+  const identity: ServerIdentity | undefined = options.plaintext
+    ? undefined
+    : { where, name: options.serverName ?? host, pin: options.pin, ca: options.ca };
+
+  signal.throwIfAborted();
+  // Not AbortSignal.any: in Node.js 20 what it makes lives as long as the caller's signal, and clients dial for ever.
+  const stop = new AbortController();
+  const onAbort = (): void => stop.abort(signal.reason);
+  const timer = setTimeout(() => stop.abort(new LookTimeout()), timeoutMs);
+  signal.addEventListener("abort", onAbort, { once: true });
+  try {
+    const addresses = await addressesOf(host, options.resolve ?? resolveByDns, stop.signal);
+    const address = await firstGood(
+      addresses.map((address) => ({ address, port, identity, where })),
+      stop.signal,
+    );
+    return {
+      address: `${isIPv6(address) ? "ipv6" : "ipv4"}:${hostPort(address, port)}`,
+      loopback: isLoopback(address),
+      credentials: identity ? new IdentityCredentials(identity) : grpc.credentials.createInsecure(),
+      options: {
+        "grpc.default_authority": where,
+        "grpc.use_local_subchannel_pool": 1,
+        "grpc.enable_retries": 0,
+        "grpc.enable_http_proxy": 0,
+      },
+    };
+  } catch (error) {
+    signal.throwIfAborted();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", onAbort);
+    stop.abort();
+  }
+}
+
+async function resolveByDns(host: string): Promise<string[]> {
+  const found = await lookup(host, { all: true });
+  return found.map(({ address }) => address);
+}
+
+async function addressesOf(
+  host: string,
+  resolve: (host: string) => Promise<string[]>,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const resolved = resolve(host).catch((error: NodeJS.ErrnoException) => {
+    throw notFound(host, error.code ?? error.message, error);
+  });
+  const aborted = new Promise<never>((_, fail) => {
+    const onAbort = (): void =>
+      fail(signal.reason instanceof LookTimeout ? notFound(host, "no answer in time") : signal.reason);
+    signal.addEventListener("abort", onAbort, { once: true });
+  });
+  // A lookup cannot be cancelled; one that comes too late speaks to nobody.
+  const addresses = await Promise.race([resolved, aborted]);
+  if (addresses.length === 0) throw notFound(host, "it has none");
+  return addresses.slice(0, MAX_ADDRESSES);
+}
+
+function notFound(host: string, why: string, cause?: Error): TunnelError {
+  return new TunnelError(
+    "unreachable",
+    `the address of ${host} cannot be found (${why}): check the name, and this machine's network and DNS`,
+    { cause },
+  );
+}
+
+/** Looks at each target in turn, the next as soon as one fails or is silent for a while; the first good one wins. */
+async function firstGood(targets: LookTarget[], signal: AbortSignal): Promise<string> {
+  const failures = new Map<LookTarget, unknown>();
+  const waiting = [...targets];
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    return await new Promise<string>((found, fail) => {
+      const lookAtNext = (): void => {
+        clearTimeout(timer);
+        const target = waiting.shift();
+        if (!target) return;
+        timer = setTimeout(lookAtNext, STAGGER_MS);
+        firstLook(target, signal).then(
+          () => found(target.address),
+          (error: unknown) => {
+            failures.set(target, error);
+            if (failures.size === targets.length || signal.aborted) fail(mostTelling(targets, failures));
+            else lookAtNext();
+          },
+        );
+      };
+      lookAtNext();
+    });
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** A certificate's error first: somebody answered, and nothing else says as much. Else that of the first address. */
+function mostTelling(targets: LookTarget[], failures: Map<LookTarget, unknown>): unknown {
+  const inOrder = targets.filter((target) => failures.has(target)).map((target) => failures.get(target));
+  return inOrder.find((error) => error instanceof TunnelError && error.code === "certificate") ?? inOrder[0];
+}
+
+function isLoopback(address: string): boolean {
+  return LOOPBACK.check(address.split("%")[0]!, isIPv6(address) ? "ipv6" : "ipv4");
+}
+
+function hostPort(host: string, port: number): string {
+  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
+}

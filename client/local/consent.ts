@@ -1,0 +1,182 @@
+/**
+ * Two-sided consent: the server says which target a tunnel maps to, the client's owner says what may be dialled.
+ * Asked about resolved addresses, at the moment of dialling.
+ */
+import { BlockList, isIP } from "node:net";
+
+export interface Target {
+  /** A name or an IP address, without brackets. */
+  host: string;
+  port: number;
+}
+
+export interface Consent {
+  /**
+   * Whether this address may be dialled.
+   * @param host the target's host, as configured, that `address` was resolved from
+   */
+  allows(address: string, port: number, host?: string): boolean;
+}
+
+type Rule = (address: NormalAddress, port: number, host: string) => boolean;
+
+interface NormalAddress {
+  address: string;
+  family: "ipv4" | "ipv6";
+}
+
+interface PortRange {
+  from: number;
+  to: number;
+}
+
+/**
+ * Reads `--allow` rules. Without any: loopback only; rules add to that.
+ *
+ * - `192.168.1.0/24`, `192.168.1.7`, `[fd00::/8]`, `nas.lan`, `any`; each with `:80,443,8000-8100` behind it for these
+ *   ports alone. A hostname stands for whatever it resolves to.
+ * - `none` takes loopback away: then only what other rules name.
+ *
+ * @throws Error that lists every rule that cannot be read, one a line
+ */
+export function parseAllowRules(texts: readonly string[]): Consent {
+  const problems: string[] = [];
+  const rules: Rule[] = [];
+  for (const text of texts) {
+    if (text === "none") continue;
+    try {
+      rules.push(parseRule(text));
+    } catch (error) {
+      problems.push(`--allow ${text}: ${(error as Error).message}`);
+    }
+  }
+  if (!texts.includes("none"))
+    rules.push(addressRule("127.0.0.0", 8, ANY_PORT), addressRule("::1", 128, ANY_PORT));
+  else if (texts.some((text) => /^any(:|$)/.test(text)))
+    problems.push("--allow none and --allow any contradict each other");
+  if (problems.length > 0) throw new Error(problems.join("\n"));
+  return {
+    allows(address, port, host = address) {
+      const normal = normalise(address);
+      return normal !== undefined && rules.some((rule) => rule(normal, port, host));
+    },
+  };
+}
+
+/** Consent for a target that the client's own user typed, whatever its name resolves to. */
+export function consentTo(target: Target): Consent {
+  return {
+    allows: (address, port, host = address) =>
+      port === target.port && plainName(host) === plainName(target.host),
+  };
+}
+
+/**
+ * The address that the kernel dials for `address`: the unspecified addresses mean loopback (so Linux has it), and an
+ * IPv4-mapped IPv6 address means the IPv4 one. What is checked is then what is dialled.
+ */
+export function dialledAddress(address: string): string {
+  const plain = mappedIpv4(address) ?? address;
+  if (isIP(plain) === 4) return plain === "0.0.0.0" ? "127.0.0.1" : plain;
+  return isUnspecified(plain) ? "::1" : plain;
+}
+
+const ANY_PORT: readonly PortRange[] = [{ from: 1, to: 65_535 }];
+const HOSTNAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$/i;
+/** What resolvers read as an IPv4 address in one of its old spellings: 127.1, 0x7f000001. */
+const ADDRESS_LIKE = /(^|\.)(\d+|0x[0-9a-f]*)\.?$/i;
+
+function parseRule(text: string): Rule {
+  const { subject, ports } = splitPorts(text);
+  if (subject === "any") return (_, port) => inRanges(port, ports);
+  const slash = subject.indexOf("/");
+  const address = slash < 0 ? subject : subject.slice(0, slash);
+  if (isIP(address) === 0) {
+    if (slash < 0 && HOSTNAME.test(address) && !ADDRESS_LIKE.test(address)) return nameRule(address, ports);
+    throw new Error(
+      `expected an address range such as 192.168.1.0/24, an address, a hostname, "any" or "none", got "${subject}"`,
+    );
+  }
+  if (address.includes("%")) throw new Error("an address here has no zone (%…)");
+  const bits = isIP(address) === 4 ? 32 : 128;
+  if (slash < 0) return addressRule(address, bits, ports);
+  const prefix = subject.slice(slash + 1);
+  if (!/^\d{1,3}$/.test(prefix) || Number(prefix) > bits) {
+    throw new Error(`expected a prefix length from 0 to ${bits} behind the slash, got "${prefix}"`);
+  }
+  return addressRule(address, Number(prefix), ports);
+}
+
+function splitPorts(text: string): { subject: string; ports: readonly PortRange[] } {
+  const bracketed = /^\[([^[\]]*)\](\/\d+)?(?::(.*))?$/.exec(text);
+  if (bracketed) {
+    const [, inside = "", prefix = "", ports] = bracketed;
+    return { subject: inside + prefix, ports: ports === undefined ? ANY_PORT : parsePorts(ports) };
+  }
+  const colon = text.indexOf(":");
+  if (colon < 0) return { subject: text, ports: ANY_PORT };
+  if (text.includes(":", colon + 1)) {
+    if (isIP(text.split("/")[0]!) === 6 && !/\/.*:/.test(text)) return { subject: text, ports: ANY_PORT };
+    throw new Error("an IPv6 address with ports stands in brackets: [fd00::/8]:80");
+  }
+  return { subject: text.slice(0, colon), ports: parsePorts(text.slice(colon + 1)) };
+}
+
+function parsePorts(text: string): PortRange[] {
+  return text.split(",").map((part) => {
+    const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part);
+    const from = Number(match?.[1]);
+    const to = Number(match?.[2] ?? match?.[1]);
+    if (!match || from < 1 || to > 65_535 || from > to) {
+      throw new Error(`expected ports such as 80,443,8000-8100, got "${part}"`);
+    }
+    return { from, to };
+  });
+}
+
+function addressRule(address: string, prefix: number, ports: readonly PortRange[]): Rule {
+  const mapped = prefix >= 96 ? mappedIpv4(address) : undefined;
+  const family = mapped !== undefined || isIP(address) === 4 ? "ipv4" : "ipv6";
+  const list = new BlockList();
+  list.addSubnet(mapped ?? address, mapped === undefined ? prefix : prefix - 96, family);
+  // The families apart: BlockList has ::/0 contain every IPv4 address.
+  return (asked, port) =>
+    inRanges(port, ports) && asked.family === family && list.check(asked.address, family);
+}
+
+function nameRule(name: string, ports: readonly PortRange[]): Rule {
+  const plain = plainName(name);
+  return (_, port, host) => inRanges(port, ports) && plainName(host) === plain;
+}
+
+function inRanges(port: number, ranges: readonly PortRange[]): boolean {
+  return ranges.some(({ from, to }) => port >= from && port <= to);
+}
+
+function plainName(host: string): string {
+  return host.toLowerCase().replace(/\.$/, "");
+}
+
+function normalise(address: string): NormalAddress | undefined {
+  const dialled = dialledAddress(address).replace(/%.*$/, "");
+  const family = isIP(dialled);
+  if (family === 0) return undefined;
+  return { address: dialled, family: family === 4 ? "ipv4" : "ipv6" };
+}
+
+/** The IPv4 address in `::ffff:0:0/96`, in whichever spelling. */
+function mappedIpv4(address: string): string | undefined {
+  const groups = isIP(address) === 6 && /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(canonicalIpv6(address));
+  if (!groups) return undefined;
+  const [high, low] = [Number.parseInt(groups[1]!, 16), Number.parseInt(groups[2]!, 16)];
+  return `${high >> 8}.${high & 0xff}.${low >> 8}.${low & 0xff}`;
+}
+
+function isUnspecified(address: string): boolean {
+  return isIP(address) === 6 && canonicalIpv6(address) === "::";
+}
+
+/** As RFC 5952 spells it, with groups to the end and without a zone. */
+function canonicalIpv6(address: string): string {
+  return new URL(`http://[${address.replace(/%.*$/, "")}]`).hostname.slice(1, -1);
+}

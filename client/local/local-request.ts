@@ -1,0 +1,84 @@
+import { type Agent, type ClientRequest, request as httpRequest } from "node:http";
+import { TunnelError } from "../../link/errors.ts";
+import { parseRequestHead } from "../../link/http-head.ts";
+import type { Open } from "../../link/messages.ts";
+import { MAX_HEAD_BYTES } from "./answer-head.ts";
+
+/** RFC 9110 section 9.2.2. */
+const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
+/** Without a body these are sent without a length; the others get `Content-Length: 0` (RFC 9110 section 8.6). */
+const UNFRAMED = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "DELETE"]);
+
+/** A visitor's request as it goes to the local service. */
+export interface LocalRequest {
+  method: string;
+  target: string;
+  /** All of the head with the empty line, one character per byte. */
+  head: string;
+  /** Bytes of the body, or `chunked` for as many as come. */
+  body: number | "chunked";
+  /** Asks for another protocol: what follows the body are bytes of that. */
+  upgrade: boolean;
+  /** May be sent again if nobody knows whether it arrived. */
+  repeatable: boolean;
+}
+
+/**
+ * Frames a request for the local service; its field lines stay as they came.
+ * @throws TunnelError `protocol` if the head is none, or cannot be framed in one way only: the server let it through
+ */
+export function readLocalRequest(open: Open): LocalRequest {
+  const { method, target, fields } = parseRequestHead(open.head);
+  if (method === "CONNECT") throw new TunnelError("protocol", "CONNECT is not carried");
+  let length: number | undefined;
+  let connection = "";
+  let hasUpgrade = false;
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase();
+    if (name === "connection") connection += `,${fields[i + 1]!.toLowerCase()}`;
+    else if (name === "upgrade") hasUpgrade = true;
+    else if (name === "transfer-encoding")
+      throw new TunnelError("protocol", "a Transfer-Encoding came along");
+    else if (name === "content-length") {
+      if (length !== undefined || !/^\d{1,15}$/.test(fields[i + 1]!)) {
+        throw new TunnelError("protocol", "no single valid Content-Length");
+      }
+      length = Number(fields[i + 1]);
+    }
+  }
+  if (open.end && length) throw new TunnelError("protocol", "a body is announced and does not follow");
+
+  const upgrade = hasUpgrade && /[\t ,]upgrade[\t ]*(,|$)/.test(connection);
+  const body = length ?? (open.end || upgrade ? 0 : "chunked");
+  let added = connection === "" ? "Connection: keep-alive\r\n" : "";
+  if (body === "chunked") added += "Transfer-Encoding: chunked\r\n";
+  else if (length === undefined && !UNFRAMED.has(method)) added += "Content-Length: 0\r\n";
+  return {
+    method,
+    target,
+    head: `${open.head.toString("latin1")}${added}\r\n`,
+    body,
+    upgrade,
+    repeatable: open.end && !upgrade && IDEMPOTENT.has(method),
+  };
+}
+
+/**
+ * Makes the request; nothing is sent yet. node:http writes heads by rules of its own (it garbles a Content-Disposition
+ * behind a Content-Length, and refuses Trailer beside one), so it keeps the books and the head is put in its place.
+ */
+export function startRequest(request: LocalRequest, agent: Agent): ClientRequest {
+  const started = httpRequest({
+    agent,
+    method: request.method,
+    headers:
+      request.body === "chunked" ? ["Transfer-Encoding", "chunked"] : ["Content-Length", `${request.body}`],
+    setHost: false,
+    maxHeaderSize: MAX_HEAD_BYTES,
+    insecureHTTPParser: false,
+  });
+  // All fields; by default node:http drops those beyond 1,000 without a word.
+  started.maxHeadersCount = 0;
+  (started as unknown as { _header: string })._header = request.head;
+  return started;
+}

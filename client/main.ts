@@ -1,0 +1,95 @@
+#!/usr/bin/env node
+import { Option, type Command } from "commander";
+import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
+import { createLog } from "../runtime/log.ts";
+import { parseServerAddress, parseTargetAddress, type NetAddress } from "../runtime/net-address.ts";
+import { onShutdownSignals } from "../runtime/shutdown.ts";
+import { TunnelClient } from "./client.ts";
+import { clientSettings, type ClientFlags } from "./settings.ts";
+import { clientId } from "./connection/client-id.ts";
+
+/** How long open requests may take to finish once the client is told to stop. */
+const GRACE_MS = 30_000;
+
+const program = newProgram(
+  "tunnel-client",
+  "Serves local services to the visitors of a tunnel-server. With the key alone: the tunnels that the server maps to it.",
+).action(run);
+const http = program
+  .command("http")
+  .description("ask for a tunnel to a local web service")
+  .argument("<target>", "PORT on this machine, or HOST:PORT", parsedBy(parseTargetAddress))
+  .option(
+    "--subdomain <NAME>",
+    "a name under the server's domain; otherwise a generated one that stays the same",
+  )
+  .option(
+    "--hostname <HOST>",
+    'a whole hostname that the key may use, or "*" for whatever no other name takes',
+  )
+  .option("--name <NAME>", "what the tunnel is called in logs")
+  .action((target: NetAddress, _flags: unknown, command: Command) =>
+    run({ ...command.optsWithGlobals<ClientFlags>(), target }),
+  );
+for (const command of [program, http]) {
+  command
+    .addOption(
+      new Option("--key <KEY>", "the access key; others can see it in ps: --key-file and TUNNEL_KEY hide it"),
+    )
+    .option("--key-file <FILE>", "a file that holds the access key")
+    .option(
+      "--server <HOST:PORT>",
+      "instead of the address in the key (also TUNNEL_SERVER)",
+      parsedBy(parseServerAddress),
+    )
+    .option("--config <FILE>", "client.yaml: the key, the targets to allow, several tunnels")
+    .option(
+      "--allow <RULE>",
+      "a target that the server may name: CIDR[:PORTS], any, none; repeatable",
+      collect,
+    )
+    .option("--plaintext", "the server has no TLS")
+    .option(
+      "--ca <FILE>",
+      "PEM certificates to trust, for a server whose certificate is not pinned by the key",
+    )
+    .option("--server-name <NAME>", "the name that the server's certificate must have")
+    .option("--data-dir <DIR>", "where the client keeps its id")
+    .addOption(
+      new Option("--log-format <FORMAT>", "pretty on a terminal and JSON otherwise, unless told").choices([
+        "json",
+        "pretty",
+      ]),
+    );
+}
+await runProgram(program);
+
+async function run(flags: ClientFlags): Promise<void> {
+  const { settings, dataDir, warnings } = clientSettings(flags, process.env);
+  const log = createLog({ format: flags.logFormat });
+  for (const warning of warnings) log.warn(warning);
+
+  const client = new TunnelClient({ ...settings, clientId: await clientId(dataDir, log), log });
+  const cut = new AbortController();
+  onShutdownSignals({
+    first(signal) {
+      log.info(
+        { signal, graceMs: GRACE_MS },
+        "stopping; open requests may finish, a second signal ends at once",
+      );
+      void client.stop(GRACE_MS);
+    },
+    second() {
+      log.warn("ended at once");
+      cut.abort();
+      process.exit(0);
+    },
+  });
+  await client.run(cut.signal);
+  log.info("stopped");
+  process.exit(0);
+}
+
+function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
+}

@@ -1,0 +1,122 @@
+import type { Socket } from "node:net";
+import type { LinkStream, StreamFailure, StreamHandler } from "./stream.ts";
+
+export interface JoinOptions {
+  /** Bytes that were read from the socket before. */
+  early?: Buffer;
+  /** How it ended, once: undefined when both directions ended by themselves. */
+  closed?: (failure: { code: StreamFailure; detail: string } | undefined) => void;
+}
+
+/**
+ * Joins a stream and a socket: bytes both ways, each at the pace of its reader, half-closes as half-closes, abrupt
+ * ends abrupt. Takes over the stream's handler. The socket must have been made with `allowHalfOpen`, and nobody else
+ * may read or write it any more; it may still be connecting.
+ */
+export function joinSocket(stream: LinkStream, socket: Socket, options: JoinOptions = {}): void {
+  const join = new Join(stream, socket, options);
+  stream.handler = join;
+  if (options.early && options.early.length > 0) join.pass(options.early);
+}
+
+class Join implements StreamHandler {
+  readonly #stream: LinkStream;
+  readonly #socket: Socket;
+  readonly #closed: JoinOptions["closed"];
+  /** Bytes written to the socket, and not yet given back to the stream. */
+  #owedBytes = 0;
+  #socketEnded = false;
+  #streamEnded = false;
+  #over = false;
+
+  constructor(stream: LinkStream, socket: Socket, { closed }: JoinOptions) {
+    this.#stream = stream;
+    this.#socket = socket;
+    this.#closed = closed;
+    socket.on("data", (chunk: Buffer) => this.pass(chunk));
+    socket.on("drain", () => this.#settle());
+    socket.once("end", () => this.#endStream());
+    socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error.code ?? error.message));
+    socket.once("close", () => this.#socketClosed());
+  }
+
+  /** Bytes from the socket. */
+  pass(chunk: Buffer): void {
+    if (!this.#over && !this.#stream.write(chunk)) this.#socket.pause();
+  }
+
+  // The stream's side.
+
+  accepted(): void {
+    // For whoever joins a stream that they opened: the answer is for them to await.
+  }
+
+  interim(): void {
+    // As `accepted`.
+  }
+
+  data(chunk: Buffer): void {
+    this.#owedBytes += chunk.length;
+    if (this.#socket.write(chunk)) this.#settle();
+  }
+
+  end(): void {
+    this.#streamEnded = true;
+    this.#socket.end();
+    this.#finishWhenEnded();
+  }
+
+  reset(code: StreamFailure, detail: string): void {
+    abort(this.#socket);
+    this.#finish({ code, detail });
+  }
+
+  drained(): void {
+    this.#socket.resume();
+  }
+
+  // The socket's side.
+
+  #settle(): void {
+    const bytes = this.#owedBytes;
+    this.#owedBytes = 0;
+    if (bytes > 0 && !this.#over) this.#stream.consumed(bytes);
+  }
+
+  #endStream(): void {
+    this.#socketEnded = true;
+    if (this.#over) return;
+    this.#stream.end();
+    this.#finishWhenEnded();
+  }
+
+  #socketClosed(): void {
+    if (!this.#socketEnded || !this.#streamEnded) this.#lost("closed");
+  }
+
+  #lost(detail: string): void {
+    if (this.#over) return;
+    this.#stream.reset("CONNECTION_LOST", detail);
+    this.#finish({ code: "CONNECTION_LOST", detail });
+  }
+
+  #finishWhenEnded(): void {
+    if (this.#socketEnded && this.#streamEnded) this.#finish(undefined);
+  }
+
+  #finish(failure: { code: StreamFailure; detail: string } | undefined): void {
+    if (this.#over) return;
+    this.#over = true;
+    this.#closed?.(failure);
+  }
+}
+
+/** Ends a socket so that its other end sees a reset and not an end. */
+function abort(socket: Socket): void {
+  try {
+    socket.resetAndDestroy();
+  } catch {
+    // Only TCP has resets; what else can be joined (TLS) notices an end without its closing alert.
+    socket.destroy();
+  }
+}

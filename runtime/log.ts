@@ -1,0 +1,105 @@
+import { writeSync } from "node:fs";
+import { isatty } from "node:tty";
+import { pino, type Logger } from "pino";
+import { LineWriter } from "./line-writer.ts";
+import { boundFields, MAX_TEXT, type LogFields } from "./log-fields.ts";
+import { prettyLine } from "./pretty-line.ts";
+import { cut, printable } from "./printable.ts";
+
+export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+
+/**
+ * Says what happens. An error goes in the field `error`, and shows its code, message and causes; where it was
+ * thrown only at level debug. Nobody waits for a line to be written, and no line breaks the program.
+ */
+export interface Log {
+  debug: LogMethod;
+  info: LogMethod;
+  warn: LogMethod;
+  error: LogMethod;
+  /** A log whose every line has these fields too. */
+  child(fields: LogFields): Log;
+}
+
+export interface LogMethod {
+  (fields: LogFields, message: string): void;
+  (message: string): void;
+}
+
+export interface LogOptions {
+  /** Left out: pretty when the destination is a terminal, JSON otherwise. */
+  format?: "json" | "pretty" | undefined;
+  level?: LogLevel | undefined;
+  /** A file descriptor, standard output if left out; or whatever takes whole lines, each with its line feed. */
+  destination?: number | { write(line: string): unknown } | undefined;
+  env?: NodeJS.ProcessEnv;
+}
+
+/**
+ * One line for each event: JSON (`time` in ISO 8601, `level` as a word, the fields, `message`) or text for people. Lines for a
+ * file descriptor leave in batches, the last of them when the process exits.
+ */
+export function createLog({
+  format,
+  level = "info",
+  destination = 1,
+  env = process.env,
+}: LogOptions = {}): Log {
+  const terminal = typeof destination === "number" && isatty(destination);
+  const colours = terminal && !env["NO_COLOR"] && env["TERM"] !== "dumb";
+  const pretty = (format ?? (terminal ? "pretty" : "json")) === "pretty";
+
+  const lines =
+    typeof destination === "number" ? openWriter(destination, (dropped) => lost(dropped)) : destination;
+  const stacks = level === "debug";
+  const log = pino(
+    {
+      level,
+      base: null,
+      messageKey: "message",
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: {
+        level: (label) => ({ level: label }),
+        log: (fields) => boundFields(fields, stacks),
+      },
+      serializers: { message: (message: unknown) => cut(String(message), MAX_TEXT) },
+    },
+    {
+      // What JSON leaves as it is (C1, direction marks) can stand only inside strings here, where \u stays JSON.
+      write: (json: string) =>
+        lines.write(pretty ? prettyLine(json, colours) : `${printable(json.trimEnd())}\n`),
+    },
+  );
+  const lost = (dropped: number): void => {
+    if (dropped > 0) log.warn({ dropped }, "the log could not be written for a while: lines are missing");
+  };
+  return wrap(log, stacks);
+}
+
+/** Narrows pino's logger to ours; pino does not ask its formatter about a child's fields. */
+function wrap(log: Logger, stacks: boolean): Log {
+  return {
+    debug: log.debug.bind(log),
+    info: log.info.bind(log),
+    warn: log.warn.bind(log),
+    error: log.error.bind(log),
+    child: (fields) => wrap(log.child(boundFields(fields, stacks)), stacks),
+  };
+}
+
+function openWriter(fd: number, onRecovery: (dropped: number) => void): LineWriter {
+  const writer = new LineWriter(fd, { onFailure: warnOnStandardError, onRecovery });
+  process.on("exit", () => writer.flushSync());
+  return writer;
+}
+
+function warnOnStandardError(error: NodeJS.ErrnoException): void {
+  try {
+    writeSync(
+      2,
+      `warning: the log cannot be written (${error.code ?? error.message}); the program goes on\n`,
+    );
+  } catch {
+    // Standard error is gone as well: nobody is left to tell.
+  }
+}

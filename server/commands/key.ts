@@ -1,0 +1,278 @@
+/** `tunnel-server key …`: making, showing and revoking access keys. None of them needs a running server. */
+import { randomInt } from "node:crypto";
+import type { networkInterfaces } from "node:os";
+import { encodeAccessKey } from "../../link/access-key.ts";
+import { formatAddress, type NetAddress } from "../../runtime/net-address.ts";
+import { quoted } from "../../runtime/printable.ts";
+import { ensureDirectory } from "../../runtime/state-directory.ts";
+import { configKeyId, configKeySecret } from "../access/config-key.ts";
+import { createKey } from "../access/create-key.ts";
+import type { ServerConfig } from "../config.ts";
+import { readOwnPin } from "../grpc/certificate.ts";
+import { isName, keyFileIn, readKeyFile, type StoredKey, updateKeyFile } from "../store/key-file.ts";
+import { CommandError } from "../../runtime/command-error.ts";
+import { addressForKeys } from "./key-address.ts";
+import { age, table } from "./key-table.ts";
+import { parseHostname, parseTunnels } from "./key-tunnel.ts";
+
+export interface KeyCommandContext {
+  config: ServerConfig;
+  /** Where the config came from, for messages. */
+  configFile?: string | undefined;
+  /** Takes one line of output, without its line feed. */
+  out: (line: string) => void;
+  /** This machine's addresses, as `os.networkInterfaces` has them. */
+  interfaces?: ReturnType<typeof networkInterfaces>;
+}
+
+const SECRET_LENGTH = 32;
+const LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
+/**
+ * Prints a fresh secret as the lines of a config.
+ * @throws CommandError
+ */
+export async function keyGenerate(
+  options: { name?: string },
+  { out }: Pick<KeyCommandContext, "out">,
+): Promise<void> {
+  const { name = "home" } = options;
+  checkName(name);
+  const secret = Array.from({ length: SECRET_LENGTH }, () => LETTERS[randomInt(LETTERS.length)]).join("");
+  out(
+    "# For the server's config file. Add hostnames and tunnels as config.example.yaml shows, restart tunnel-server,",
+  );
+  out(`# then print the client's line with: tunnel-server key show ${name} --config FILE`);
+  out("keys:");
+  out(`  - name: ${quoted(name)}`);
+  out(`    secret: ${secret}`);
+}
+
+/**
+ * Makes a key in keys.json and prints the client's whole line, last.
+ * @throws CommandError, NameTaken, KeyFileError, CertificateError, StateDirectoryError
+ */
+export async function keyCreate(
+  options: { name: string; hostname?: string[]; tunnel?: string[]; publicAddress?: string; json?: boolean },
+  context: KeyCommandContext,
+): Promise<void> {
+  const { config, out } = context;
+  checkName(options.name);
+  const hostnames = (options.hostname ?? []).map(parseHostname);
+  const tunnels = parseTunnels(options.tunnel ?? [], config.http.domain);
+  const server = await serverForKeys(options.publicAddress, context);
+  await ensureDirectory(config.dataDir);
+  const { key, token } = await createKey({
+    dataDir: config.dataDir,
+    name: options.name,
+    hostnames,
+    tunnels,
+    ...server.address,
+    pin: server.pin,
+    namesInConfig: config.keys.map(({ name }) => name),
+  });
+  const shown = describe(key, "keys.json");
+  const command = clientLine(token, config);
+  if (options.json) {
+    out(
+      JSON.stringify({
+        dataDir: config.dataDir,
+        ...shown,
+        server: formatAddress(server.address),
+        key: token,
+        command,
+      }),
+    );
+    return;
+  }
+  out(`Made the key ${quoted(key.name)}.`);
+  printKey(shown, context, server);
+  if (key.tunnels.length === 0) {
+    out('No tunnel is mapped to it: say what to expose, as in "tunnel-client http 3000 --key ...".');
+  }
+  out(
+    "The key is shown only this once, and whoever has it can come in. On the machine with the local service:",
+  );
+  out("");
+  out(command);
+}
+
+/**
+ * Prints all keys, of the config and of keys.json.
+ * @throws KeyFileError
+ */
+export async function keyList(options: { json?: boolean }, context: KeyCommandContext): Promise<void> {
+  const { config, out } = context;
+  const keys = await allKeys(config);
+  if (options.json) {
+    out(JSON.stringify({ dataDir: config.dataDir, keys }));
+    return;
+  }
+  out(`data directory: ${config.dataDir}`);
+  if (keys.length === 0) {
+    out("There are no keys. Make one with: tunnel-server key create --name NAME");
+    return;
+  }
+  const rows = keys.map((key) => [
+    key.name,
+    key.id,
+    key.source,
+    key.hostnames.join(", ") || "-",
+    key.tunnels.map(({ name }) => name).join(", ") || "-",
+    key.created === undefined ? "-" : age(key.created),
+  ]);
+  for (const line of table([["NAME", "ID", "IN", "HOSTNAMES", "TUNNELS", "AGE"], ...rows])) out(line);
+}
+
+/**
+ * Prints one key; for one of the config, whose secret is at hand, the client's whole line too, last.
+ * @throws CommandError, KeyFileError, CertificateError
+ */
+export async function keyShow(
+  options: { name: string; publicAddress?: string; json?: boolean },
+  context: KeyCommandContext,
+): Promise<void> {
+  const { config, out } = context;
+  const shown = (await allKeys(config)).find(({ name }) => name === options.name);
+  if (!shown) throw noSuchKey(options.name, context);
+  const inConfig = config.keys.find(({ name }) => name === options.name);
+  if (!inConfig) {
+    if (options.json) return out(JSON.stringify({ dataDir: config.dataDir, ...shown }));
+    printKey(shown, context);
+    out("Its secret was shown once, when it was made: keys.json holds only a hash. For a new one:");
+    out("");
+    out(`tunnel-server key revoke ${shown.name} && tunnel-server key create --name ${shown.name}`);
+    return;
+  }
+  const server = await serverForKeys(options.publicAddress, context);
+  const token = encodeAccessKey({
+    keyId: configKeyId(inConfig.name),
+    secret: configKeySecret(inConfig.secret),
+    ...server.address,
+    ...(server.pin && { pin: server.pin }),
+  });
+  const command = clientLine(token, config);
+  if (options.json) {
+    out(
+      JSON.stringify({
+        dataDir: config.dataDir,
+        ...shown,
+        server: formatAddress(server.address),
+        key: token,
+        command,
+      }),
+    );
+    return;
+  }
+  printKey(shown, context, server);
+  out("Whoever has this key can come in. On the machine with the local service:");
+  out("");
+  out(command);
+}
+
+/**
+ * Takes a key out of keys.json; a running server ends its sessions within a second.
+ * @throws CommandError, KeyFileError
+ */
+export async function keyRevoke(options: { name: string }, context: KeyCommandContext): Promise<void> {
+  const { config, configFile, out } = context;
+  const file = keyFileIn(config.dataDir);
+  const inConfig = config.keys.some(({ name }) => name === options.name);
+  if (!(await readKeyFile(file)).some(({ name }) => name === options.name)) {
+    if (!inConfig) throw noSuchKey(options.name, context);
+    throw new CommandError(
+      2,
+      `The key ${quoted(options.name)} stands in ${configFile ?? "the config"}: remove it there, and restart tunnel-server.`,
+    );
+  }
+  await updateKeyFile(file, (keys) => keys.filter(({ name }) => name !== options.name));
+  out(`data directory: ${config.dataDir}`);
+  out(`Revoked the key ${quoted(options.name)}: a running server ends its sessions within a second.`);
+  if (inConfig) out(`The key of the same name in ${configFile ?? "the config"} stays.`);
+}
+
+interface ShownKey {
+  id: string;
+  name: string;
+  source: "config" | "keys.json";
+  hostnames: readonly string[];
+  tunnels: readonly { name: string; hostname: string; target: string }[];
+  /** ISO 8601; absent for a key of the config. */
+  created?: string;
+}
+
+/** What a token says of the server. */
+interface ServerInKey {
+  address: NetAddress;
+  pin: Buffer | undefined;
+}
+
+async function serverForKeys(
+  publicAddress: string | undefined,
+  context: KeyCommandContext,
+): Promise<ServerInKey> {
+  const { grpc, dataDir } = context.config;
+  const pin = grpc.tls === "auto" ? await readOwnPin(dataDir) : undefined;
+  if (grpc.tls === "auto" && !pin) {
+    throw new CommandError(
+      1,
+      `No server has ever started with the data directory ${dataDir}, and an access key carries the pin of the ` +
+        "certificate that the first start makes. Start tunnel-server first, with the same --config and --data-dir.",
+    );
+  }
+  return { address: addressForKeys(publicAddress, grpc, context.interfaces), pin };
+}
+
+async function allKeys(config: ServerConfig): Promise<ShownKey[]> {
+  const stored = await readKeyFile(keyFileIn(config.dataDir));
+  const configured = config.keys.map((key) =>
+    describe({ ...key, id: configKeyId(key.name).toString("hex") }, "config"),
+  );
+  return [...configured, ...stored.map((key) => describe(key, "keys.json"))];
+}
+
+/** Names the fields one by one: a secret or its hash is not among them. */
+function describe(key: Omit<ShownKey, "source"> | StoredKey, source: ShownKey["source"]): ShownKey {
+  const { id, name, hostnames, created } = key;
+  const tunnels = key.tunnels.map(({ name, hostname, target }) => ({ name, hostname, target }));
+  return { id, name, source, hostnames, tunnels, ...(created !== undefined && { created }) };
+}
+
+function printKey(key: ShownKey, { config, configFile, out }: KeyCommandContext, server?: ServerInKey): void {
+  const rows = [
+    ["name", key.name],
+    ["id", key.id],
+    ["in", key.source === "config" ? (configFile ?? "the config") : keyFileIn(config.dataDir)],
+    ["data directory", config.dataDir],
+    ...(server ? [["server", `${formatAddress(server.address)} (${proofOf(config, server)})`]] : []),
+    ["hostnames", key.hostnames.join(", ") || "only subdomains"],
+    ...key.tunnels.map((tunnel) => ["tunnel", `${tunnel.name}: ${tunnel.hostname} -> ${tunnel.target}`]),
+    ...(key.created === undefined ? [] : [["made", `${key.created} (${age(key.created)} ago)`]]),
+  ];
+  for (const line of table(rows)) out(`  ${line}`);
+}
+
+function proofOf(config: ServerConfig, { pin }: ServerInKey): string {
+  if (pin) return "TLS, its certificate is pinned";
+  return config.grpc.tls === "off" ? "without TLS" : "TLS, certificate of an authority";
+}
+
+function clientLine(token: string, config: ServerConfig): string {
+  return `tunnel-client --key ${token}${config.grpc.tls === "off" ? " --plaintext" : ""}`;
+}
+
+function checkName(name: string): void {
+  if (isName(name)) return;
+  throw new CommandError(
+    2,
+    `--name: expected a name such as "home", of letters, digits, ".", "_" and "-", got ${quoted(name)}`,
+  );
+}
+
+function noSuchKey(name: string, { config }: KeyCommandContext): CommandError {
+  return new CommandError(
+    1,
+    `There is no key called ${quoted(name)}, neither in the config nor in ${keyFileIn(config.dataDir)}. ` +
+      '"tunnel-server key list" shows all.',
+  );
+}

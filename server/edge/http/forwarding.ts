@@ -1,0 +1,219 @@
+import type { RawFields, ResponseHead } from "../../../link/http-head.ts";
+import type { RequestFacts } from "./request-check.ts";
+
+/** About one connection only (RFC 9110 section 7.6.1), or about a proxy that the visitor did not know of. */
+const HOP_BY_HOP: ReadonlySet<string> = new Set([
+  "connection",
+  "http2-settings",
+  "keep-alive",
+  "proxy-authenticate",
+  "proxy-authentication-info",
+  "proxy-authorization",
+  "proxy-connection",
+  "te",
+  "transfer-encoding",
+  "upgrade",
+]);
+
+/** What a visitor cannot know better than we do; with every X-Forwarded-*. */
+const SET_HERE: ReadonlySet<string> = new Set(["forwarded", "x-real-ip"]);
+
+/** What Connection may not take away, since without it the message means something else. */
+const NOT_TO_BE_NAMED: ReadonlySet<string> = new Set([
+  "cache-control",
+  "content-encoding",
+  "content-length",
+  "content-range",
+  "content-type",
+  "host",
+]);
+
+/** Fields that frame or route a message, which trailers must not hold (RFC 9110 section 6.5.1). */
+const FRAMING: ReadonlySet<string> = new Set(["content-length", "host", "transfer-encoding"]);
+
+/** The visitor's end of its connection, as forwarding fields name it. */
+export interface Peer {
+  /** The address as it stands in X-Forwarded-For. */
+  address: string;
+  /** The `for` node of RFC 7239 section 6, quoted where it must be. */
+  forwardedFor: string;
+}
+
+export function peerOf(remoteAddress: string): Peer {
+  // IPv4 visitors of a socket that listens on :: have addresses such as ::ffff:203.0.113.7.
+  const address = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress;
+  return { address, forwardedFor: address.includes(":") ? `"[${address}]"` : address };
+}
+
+/**
+ * The fields that go to the local service: the visitor's own in their order, less what is about its connection, and who
+ * the visitor is.
+ *
+ * @param upgrade the protocols to pass on; empty for a request that stays HTTP
+ */
+export function requestFields(
+  rawFields: RawFields,
+  facts: RequestFacts,
+  peer: Peer,
+  upgrade: readonly string[],
+): RawFields {
+  const fields: RawFields = [];
+  const named = namedFields(facts.connectionOptions);
+  let hostSeen = false;
+  let upgradeSeen = false;
+  let connectionSeen = false;
+  for (let i = 0; i + 1 < rawFields.length; i += 2) {
+    const name = rawFields[i]!;
+    const lower = name.toLowerCase();
+    if (lower === "host") {
+      hostSeen = true;
+      fields.push(name, facts.host);
+    } else if (upgrade.length > 0 && lower === "upgrade") {
+      if (!upgradeSeen) fields.push(name, upgrade.join(", "));
+      upgradeSeen = true;
+    } else if (upgrade.length > 0 && lower === "connection") {
+      if (!connectionSeen) fields.push(name, "Upgrade");
+      connectionSeen = true;
+    } else if (!staysBehind(lower, facts) && !named?.has(lower)) {
+      fields.push(name, rawFields[i + 1]!);
+    }
+  }
+  if (!hostSeen) fields.unshift("Host", facts.host);
+  fields.push(
+    "X-Forwarded-For",
+    peer.address,
+    "X-Forwarded-Proto",
+    "http",
+    "X-Forwarded-Host",
+    facts.host,
+    "Forwarded",
+    `for=${peer.forwardedFor};host=${tokenOrQuoted(facts.host)};proto=http`,
+  );
+  return fields;
+}
+
+/** What the visitor is to get of an answer's fields, and how its body is framed. */
+export interface AnswerFields {
+  fields: RawFields;
+  /** Octets; `undefined` where the body ends by chunks or by close. */
+  contentLength: number | undefined;
+}
+
+/**
+ * The fields that go to the visitor; `undefined` if the head leaves the length of the body in doubt.
+ *
+ * @param chunked whether a body of unknown length can go in chunks, and have trailers
+ */
+export function answerFields(head: ResponseHead, chunked: boolean): AnswerFields | undefined {
+  const named = namedFields(connectionOptions(head.fields));
+  let contentLength: number | undefined;
+  let transferEncoding = false;
+  const fields: RawFields = [];
+  for (let i = 0; i + 1 < head.fields.length; i += 2) {
+    const name = head.fields[i]!;
+    const value = head.fields[i + 1]!;
+    const lower = name.toLowerCase();
+    if (lower === "content-length") {
+      if (contentLength !== undefined || !/^[0-9]{1,15}$/.test(value)) return undefined;
+      contentLength = Number(value);
+      // RFC 9110 section 8.6: none in a 204.
+      if (head.status !== 204) fields.push(name, value);
+    } else if (lower === "transfer-encoding") {
+      transferEncoding = true;
+      // Expect means nothing in an answer, but makes node write the head in another encoding.
+    } else if (!HOP_BY_HOP.has(lower) && lower !== "expect" && !named?.has(lower)) {
+      fields.push(name, value);
+    }
+  }
+  if (transferEncoding && contentLength !== undefined) return undefined;
+  if (contentLength === undefined && chunked) return { fields, contentLength };
+  return { fields: withoutFields(fields, (name) => name === "trailer"), contentLength };
+}
+
+/** The head of a 101: what is about the connection goes with it, since the connection is what it is about. */
+export function switchingFields(fields: RawFields): RawFields {
+  const named = namedFields(connectionOptions(fields));
+  const kept: RawFields = [];
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    const lower = fields[i]!.toLowerCase();
+    if (lower === "connection" || lower === "content-length") continue;
+    if (lower !== "upgrade" && (HOP_BY_HOP.has(lower) || named?.has(lower))) continue;
+    kept.push(fields[i]!, fields[i + 1]!);
+  }
+  kept.push("Connection", "Upgrade");
+  return kept;
+}
+
+/** The fields of a 1xx, which has no body and says nothing about the connection. */
+export function interimFields(fields: RawFields): RawFields {
+  const named = namedFields(connectionOptions(fields));
+  return withoutFields(
+    fields,
+    (name) => HOP_BY_HOP.has(name) || FRAMING.has(name) || name === "trailer" || named?.has(name) === true,
+  );
+}
+
+/** Trailers that may go on, in either direction; `undefined` if one of them would frame or route the message. */
+export function trailerFields(fields: RawFields): RawFields | undefined {
+  for (let i = 0; i < fields.length; i += 2) if (FRAMING.has(canonical(fields[i]!))) return undefined;
+  return withoutFields(
+    fields,
+    (name) => HOP_BY_HOP.has(name) || name === "trailer" || isSetHere(canonical(name)),
+  );
+}
+
+/** Whether a field of a request is not for the local service. */
+function staysBehind(lower: string, facts: RequestFacts): boolean {
+  switch (lower) {
+    case "trailer":
+      return facts.bodyLength >= 0;
+    case "expect":
+      // RFC 9110 section 10.1.1: ignored in HTTP/1.0; and without a body there is nothing to go on with.
+      return facts.http10 || facts.bodyLength === 0;
+  }
+  if (HOP_BY_HOP.has(lower) || isSetHere(lower)) return true;
+  if (!lower.includes("_")) return false;
+  // What hands fields on as environment variables (CGI, WSGI, PHP) takes X_Forwarded_For for X-Forwarded-For.
+  const name = canonical(lower);
+  return FRAMING.has(name) || HOP_BY_HOP.has(name) || isSetHere(name);
+}
+
+function isSetHere(lower: string): boolean {
+  return lower.startsWith("x-forwarded-") || SET_HERE.has(lower);
+}
+
+function canonical(name: string): string {
+  return name.toLowerCase().replaceAll("_", "-");
+}
+
+function connectionOptions(fields: RawFields): string[] {
+  let options: string[] | undefined;
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    if (fields[i]!.toLowerCase() !== "connection") continue;
+    options ??= [];
+    for (const option of fields[i + 1]!.split(",")) options.push(option.trim().toLowerCase());
+  }
+  return options ?? [];
+}
+
+function namedFields(options: readonly string[]): Set<string> | undefined {
+  let named: Set<string> | undefined;
+  for (const option of options) {
+    if (option === "close" || option === "keep-alive" || NOT_TO_BE_NAMED.has(option)) continue;
+    named ??= new Set();
+    named.add(option);
+  }
+  return named;
+}
+
+function withoutFields(fields: RawFields, isUnwanted: (lower: string) => boolean): RawFields {
+  const kept: RawFields = [];
+  for (let i = 0; i + 1 < fields.length; i += 2) {
+    if (!isUnwanted(fields[i]!.toLowerCase())) kept.push(fields[i]!, fields[i + 1]!);
+  }
+  return kept;
+}
+
+function tokenOrQuoted(host: string): string {
+  return /^[\w.-]+$/.test(host) ? host : `"${host}"`;
+}

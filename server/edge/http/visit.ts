@@ -1,0 +1,336 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Readable } from "node:stream";
+import {
+  encodeFields,
+  encodeRequestHead,
+  parseResponseHead,
+  type ResponseHead,
+} from "../../../link/http-head.ts";
+import type { LinkStream, StreamFailure, StreamHandler } from "../../../link/stream.ts";
+import type { Log } from "../../../runtime/log.ts";
+import type { Route } from "../../routing/route.ts";
+import { logAccess } from "./access-log.ts";
+import { Answer } from "./answer.ts";
+import { errorAnswer } from "./error-page.ts";
+import { requestFields, trailerFields } from "./forwarding.ts";
+import { writeInterim } from "./interim.ts";
+import { malformedRequest, NO_ANSWER, NO_TUNNEL, OFFLINE, refusalFor, type Refusal } from "./refusals.ts";
+import type { RequestFacts } from "./request-check.ts";
+import { newRequestId } from "./request-id.ts";
+import type { Turn, VisitorConnection } from "./visitor-connection.ts";
+
+/** What every visit uses of the edge. */
+export interface VisitContext {
+  /** By normalised hostname. */
+  findRoute: (hostname: string) => Route | undefined;
+  readonly log: Pick<Log, "info">;
+  /** How long the head of the answer may take after the last sign of life. */
+  readonly responseTimeoutMs: number;
+  /** No connection is kept for another request. */
+  readonly stopping: boolean;
+}
+
+/** A request that asks to leave HTTP behind. */
+export interface UpgradeOffer {
+  protocols: readonly string[];
+  /**
+   * The local service has said 101: the connection is no HTTP any more, and the stream not the visit's.
+   *
+   * @returns whether the visitor had asked for it
+   */
+  switched(head: ResponseHead, stream: LinkStream): boolean;
+  /** The answer is an ordinary one, and sent; the connection ends behind it. */
+  refused(): void;
+}
+
+/** One visitor's request, and the stream that carries it. */
+export class Visit implements StreamHandler, Turn {
+  readonly requestId = newRequestId();
+  readonly #context: VisitContext;
+  readonly #connection: VisitorConnection;
+  readonly #request: IncomingMessage;
+  readonly #response: ServerResponse;
+  readonly #body: Readable;
+  readonly #facts: RequestFacts | undefined;
+  readonly #upgrade: UpgradeOffer | undefined;
+  readonly #answer: Answer;
+  readonly #startedAt = performance.now();
+
+  #begun = false;
+  /** Why the edge answers by itself, known before the visit's turn. */
+  #refusal: Refusal | undefined;
+  #route: Route | undefined;
+  #stream: LinkStream | undefined;
+  #upload: "none" | "flowing" | "discarded" | "done" = "none";
+  #unreadable = false;
+  #bytesIn = 0;
+  /** Bytes of the stream that wait in the visitor's socket. */
+  #owed = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #failure: string | undefined;
+  #detail: string | undefined;
+  #switched = false;
+  #logged = false;
+
+  constructor(options: {
+    context: VisitContext;
+    connection: VisitorConnection;
+    request: IncomingMessage;
+    response: ServerResponse;
+    /** What the check of its head gave. */
+    checked: RequestFacts | Refusal;
+    upgrade?: UpgradeOffer;
+    /** Where the body is read; the request itself if left out. */
+    body?: Readable | undefined;
+  }) {
+    this.#context = options.context;
+    this.#connection = options.connection;
+    this.#request = options.request;
+    this.#response = options.response;
+    this.#body = options.body ?? options.request;
+    this.#upgrade = options.upgrade;
+    if ("sentence" in options.checked) this.#refusal = options.checked;
+    else this.#facts = options.checked;
+    this.#answer = new Answer({
+      response: options.response,
+      http10: options.request.httpVersion !== "1.1",
+      onSent: () => this.#answerSent(),
+    });
+  }
+
+  // What the connection says.
+
+  get received(): boolean {
+    if (this.#unreadable) return false;
+    return this.#begun ? this.#upload === "none" || this.#upload === "done" : this.#request.complete;
+  }
+
+  get answered(): boolean {
+    return this.#answer.state === "whole" || this.#answer.state === "sent";
+  }
+
+  begin(): void {
+    this.#begun = true;
+    const facts = this.#facts;
+    if (this.#refusal || !facts) return this.#refuse(this.#refusal ?? NO_TUNNEL);
+    if (facts.bodyLength !== 0) this.#readBody();
+    this.#route = this.#context.findRoute(facts.hostname);
+    if (!this.#route) return this.#refuse(NO_TUNNEL);
+    this.#open(facts, this.#route);
+  }
+
+  writable(): void {
+    const owed = this.#owed;
+    this.#owed = 0;
+    if (owed > 0) this.#stream?.consumed(owed);
+  }
+
+  broken(refusal: Refusal): void {
+    if (this.#unreadable) return;
+    this.#unreadable = true;
+    this.#refusal = refusal;
+    if (!this.#begun) return;
+    this.#stream?.reset("CANCELLED", "the rest of the request cannot be read");
+    this.#stream = undefined;
+    if (!this.answered) this.#refuse(refusal);
+    else if (this.#answer.state === "sent") this.#connection.linger();
+  }
+
+  visitorLeft(): void {
+    if (!this.#switched) {
+      this.#stream?.reset("CANCELLED", "the visitor left");
+      this.#stream = undefined;
+      if (this.#answer.state !== "sent") this.#failure ??= "VISITOR_LEFT";
+    }
+    this.#finish();
+  }
+
+  // What the stream says.
+
+  accepted(head: Buffer): void {
+    clearTimeout(this.#timer);
+    const parsed = parseAnswerHead(head);
+    if (parsed?.status === 101 && this.#upgrade) {
+      this.#switched = this.#upgrade.switched(parsed, this.#stream!);
+      if (!this.#switched) this.#violation("it switches to a protocol that nobody asked for");
+      return;
+    }
+    if (this.#context.stopping) this.#response.shouldKeepAlive = false;
+    if (!parsed || parsed.status < 200 || !this.#answer.begin(parsed))
+      this.#violation("a head that is no answer");
+  }
+
+  interim(head: Buffer): void {
+    const parsed = parseAnswerHead(head);
+    if (!parsed || parsed.status >= 200 || parsed.status === 101) {
+      this.#violation("an interim head that is none");
+      return;
+    }
+    this.#timer?.refresh();
+    // HTTP/1.0 has no 1xx; and a visitor who does not read gets no heap of them.
+    if (this.#request.httpVersion === "1.0" || this.#connection.socket.writableNeedDrain) return;
+    writeInterim(this.#response, parsed);
+  }
+
+  data(chunk: Buffer): void {
+    if (!this.#answer.fits(chunk.length)) return this.#violation("more body than the head says");
+    if (this.#answer.write(chunk)) this.#stream?.consumed(chunk.length);
+    else this.#owed += chunk.length;
+  }
+
+  end(trailers: Buffer | undefined): void {
+    if (!this.#answer.end(trailers)) return this.#violation("less body than the head says, or bad trailers");
+    if (this.#upload === "none" || this.#upload === "done") this.#stream = undefined;
+  }
+
+  reset(code: StreamFailure, detail: string): void {
+    this.#stream = undefined;
+    if (this.answered) {
+      // Whatever became of the rest of the request: its answer is whole.
+      this.#discardBody();
+      this.#leaveWhenDone();
+    } else {
+      this.#fail(refusalFor(code), detail);
+    }
+  }
+
+  drained(): void {
+    this.#timer?.refresh();
+    if (this.#upload === "flowing") this.#body.resume();
+  }
+
+  #open(facts: RequestFacts, route: Route): void {
+    if (!route.open) return this.#refuse(OFFLINE);
+    const { peer, visitor } = this.#connection;
+    const protocols = this.#upgrade?.protocols ?? [];
+    const fields = requestFields(this.#request.rawHeaders, facts, peer, protocols);
+    const head = encodeRequestHead({ method: this.#request.method!, target: facts.target, fields });
+    const end = facts.bodyLength === 0 && !this.#upgrade;
+    this.#timer = setTimeout(timedOut, this.#context.responseTimeoutMs, this);
+    try {
+      const stream = route.open({ requestId: this.requestId, visitor, head, end }, this);
+      if (!this.#failure) this.#stream = stream;
+    } catch (error) {
+      this.#fail(OFFLINE, error instanceof Error ? error.message : String(error));
+    }
+  }
+
+  #readBody(): void {
+    this.#upload = "flowing";
+    this.#body.on("data", (chunk: Buffer) => {
+      this.#bytesIn += chunk.length;
+      if (this.#upload === "flowing") {
+        this.#timer?.refresh();
+        if (this.#stream?.write(chunk) === false) this.#body.pause();
+      } else if (this.#connection.discardedEnough) {
+        this.#body.pause();
+      }
+    });
+    this.#body.on("end", () => this.#bodyEnded());
+  }
+
+  #bodyEnded(): void {
+    const { rawTrailers } = this.#request;
+    if (this.#unreadable) return;
+    const trailers = rawTrailers.length > 0 ? trailerFields(rawTrailers) : [];
+    if (!trailers) {
+      this.broken(malformedRequest("The request's trailers hold a field that belongs in its head."));
+      return;
+    }
+    this.#upload = "done";
+    this.#timer?.refresh();
+    if (!this.#upgrade) this.#stream?.end(trailers.length > 0 ? encodeFields(trailers) : undefined);
+    if (this.answered) this.#stream = undefined;
+    this.#leaveWhenDone();
+  }
+
+  /** Whatever follows of the request is read, within bounds, and dropped. */
+  #discardBody(): void {
+    if (this.#upload !== "flowing") return;
+    this.#upload = "discarded";
+    this.#connection.discard();
+    this.#body.resume();
+  }
+
+  timeOut(): void {
+    this.#stream?.reset("TIMEOUT", "no answer in time");
+    this.#stream = undefined;
+    this.#fail(NO_ANSWER);
+  }
+
+  /** The other end broke the contract. */
+  #violation(detail: string): void {
+    this.#stream?.reset("INTERNAL", detail);
+    this.#stream = undefined;
+    this.#fail(refusalFor("BAD_RESPONSE"), detail);
+  }
+
+  #fail(refusal: Refusal, detail?: string): void {
+    this.#detail ??= detail;
+    if (this.#answer.state === "none") return this.#refuse(refusal);
+    this.#failure ??= refusal.code;
+    this.#connection.cut(this.#answer.endsByClose);
+  }
+
+  /** Answers with a page, or cuts an answer that has begun. */
+  #refuse(refusal: Refusal): void {
+    clearTimeout(this.#timer);
+    this.#failure ??= refusal.code;
+    if (refusal.close) this.#unreadable = true;
+    if (this.#answer.state !== "none") {
+      this.#connection.cut(this.#answer.endsByClose);
+      return;
+    }
+    if (!this.received || this.#context.stopping) this.#response.shouldKeepAlive = false;
+    const { accept } = this.#request.headers;
+    if (!this.#answer.page(errorAnswer(refusal, this.requestId, accept))) this.#connection.cut(false);
+    this.#discardBody();
+  }
+
+  #answerSent(): void {
+    this.#upgrade?.refused();
+    if (!this.#unreadable && !this.#upgrade) return this.#leaveWhenDone();
+    this.#connection.linger();
+    this.#finish();
+  }
+
+  #leaveWhenDone(): void {
+    if (this.#answer.state !== "sent" || !this.received || this.#stream) return;
+    this.#finish();
+    this.#connection.over(this);
+  }
+
+  #finish(): void {
+    clearTimeout(this.#timer);
+    if (this.#logged) return;
+    this.#logged = true;
+    const { socket, visitor } = this.#connection;
+    logAccess(this.#context.log, {
+      requestId: this.requestId,
+      visitor,
+      method: this.#request.method,
+      host: this.#facts?.hostname ?? this.#request.headers.host,
+      target: this.#request.url,
+      status: this.#switched ? 101 : this.#answer.status,
+      bytesIn: this.#switched ? socket.bytesRead : this.#bytesIn,
+      bytesOut: this.#switched ? socket.bytesWritten : this.#answer.bytes,
+      startedAt: this.#startedAt,
+      tunnel: this.#route?.tunnel,
+      key: this.#route?.key,
+      failure: this.#failure,
+      detail: this.#detail,
+    });
+  }
+}
+
+function timedOut(visit: Visit): void {
+  visit.timeOut();
+}
+
+function parseAnswerHead(bytes: Buffer): ResponseHead | undefined {
+  try {
+    return parseResponseHead(bytes);
+  } catch {
+    return undefined;
+  }
+}

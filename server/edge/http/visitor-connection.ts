@@ -1,0 +1,239 @@
+import { Socket } from "node:net";
+import { peerOf, type Peer } from "./forwarding.ts";
+import type { Refusal } from "./refusals.ts";
+
+/** A request on a connection, from its head to the end of its answer. */
+export interface Turn {
+  /** All requests before this one are answered. */
+  begin(): void;
+  /** Whether the request has arrived whole, so that the next one begins where it should. */
+  readonly received: boolean;
+  /** Whether the whole answer has been handed to the socket. */
+  readonly answered: boolean;
+  /** The socket takes bytes again. */
+  writable(): void;
+  /** What follows of the request cannot be read. */
+  broken(refusal: Refusal): void;
+  /** Nobody is there any more. */
+  visitorLeft(): void;
+}
+
+export interface ConnectionLimits {
+  /** How many bytes may arrive that are no part of a request: a head's limit and some more. */
+  strayBytes: number;
+  /** How long a visitor may take to read the last answer, and how much of what it sends meanwhile is read. */
+  lingerMs: number;
+  lingerBytes: number;
+}
+
+/**
+ * A visitor's connection: one request has its turn at a time, since only safe ones might be served beside one another
+ * (RFC 9112 section 9.3.2), and the end of the connection comes behind the last answer.
+ */
+export class VisitorConnection {
+  readonly socket: Socket;
+  readonly peer: Peer;
+  /** The visitor's address and port, for logs. */
+  readonly visitor: string;
+  readonly #limits: ConnectionLimits;
+  #active: Turn | undefined;
+  #waiting: Turn[] = [];
+  /** No further request gets a turn; those that wait still do. */
+  #inputOver = false;
+  /** Nor do those that wait. */
+  #closing = false;
+  #stopping = false;
+  #strayBytes = 0;
+  /** Reading is held back while requests wait for their turn. */
+  #held = false;
+  #discardTimer: NodeJS.Timeout | undefined;
+  #discardedBytes = 0;
+  readonly #onFlood: () => void;
+  readonly #onClosed: () => void;
+
+  constructor(options: {
+    socket: Socket;
+    limits: ConnectionLimits;
+    /** The visitor sends bytes without end that are no request. */
+    onFlood: () => void;
+    onClosed: () => void;
+  }) {
+    const { socket } = options;
+    this.socket = socket;
+    this.peer = peerOf(socket.remoteAddress ?? "0.0.0.0");
+    const { address } = this.peer;
+    this.visitor = `${address.includes(":") ? `[${address}]` : address}:${socket.remotePort ?? 0}`;
+    this.#limits = options.limits;
+    this.#onFlood = options.onFlood;
+    this.#onClosed = options.onClosed;
+    // Node calls it behind the last answer. Done at once it would reset the connection under an unfinished upload, and
+    // the reset could overtake the answer (RFC 9112 section 9.6).
+    socket.destroySoon = () => this.#endBehindAnswer();
+    socket.on("error", ignore);
+    socket.on("data", this.#onData);
+    socket.on("drain", this.#onDrain);
+    socket.on("end", this.#onEnd);
+    socket.on("close", this.#onClose);
+  }
+
+  /** Queues a request's turn; dropped when the connection is about to end. */
+  take(turn: Turn): void {
+    this.#strayBytes = 0;
+    if (this.#closing || this.#inputOver) return;
+    if (this.#active) {
+      this.#waiting.push(turn);
+      this.#held = true;
+      this.socket.pause();
+    } else {
+      this.#active = turn;
+      turn.begin();
+    }
+  }
+
+  /** The turn is over: its answer is sent, and its request read to the end. */
+  over(turn: Turn): void {
+    if (this.#active !== turn) return;
+    this.#active = undefined;
+    this.#stopDiscarding();
+    if (this.#closing || this.#stopping) {
+      this.#destroySoon();
+      return;
+    }
+    const next = this.#waiting.shift();
+    if (!next) return;
+    this.#readOn();
+    this.#active = next;
+    next.begin();
+  }
+
+  /**
+   * What comes next is no request. Answered in its turn, either by the request that it belongs to or by `answer`.
+   */
+  refuse(refusal: Refusal, answer: Turn): void {
+    const last = this.#waiting.at(-1) ?? this.#active;
+    if (!last || last.received) this.take(answer);
+    else if (!this.#closing && !this.#inputOver) last.broken(refusal);
+    this.#inputOver = true;
+  }
+
+  /** Reads and drops what the visitor still sends of its request, within bounds. */
+  discard(): void {
+    if (this.#discardTimer || this.socket.destroyed) return;
+    this.#discardTimer = setTimeout(() => this.socket.destroy(), this.#limits.lingerMs);
+  }
+
+  /** Enough has been dropped; the visitor has the rest of its time to read the answer. */
+  get discardedEnough(): boolean {
+    return this.#discardedBytes > this.#limits.lingerBytes;
+  }
+
+  /** Ends the connection behind what has been written, and gives the visitor time to read it. */
+  linger(): void {
+    this.#refuseFurther();
+    this.#readOn();
+    this.socket.end();
+    this.discard();
+  }
+
+  /**
+   * Ends the connection where it stands, visibly.
+   *
+   * @param reset by a TCP reset: where the end of the connection would look like the end of the answer
+   */
+  cut(reset: boolean): void {
+    if (reset) this.socket.resetAndDestroy();
+    else this.socket.destroy();
+  }
+
+  /** Closes an idle connection at once, and any other behind its answer. */
+  stop(): void {
+    this.#stopping = true;
+    if (!this.#active && this.#strayBytes === 0) this.#destroySoon();
+  }
+
+  /** Leaves the socket to somebody else. The active turn still hears of its end. */
+  release(): void {
+    this.#refuseFurther();
+    this.socket.off("data", this.#onData);
+    this.socket.off("drain", this.#onDrain);
+    this.socket.off("end", this.#onEnd);
+    this.socket.setTimeout(0);
+  }
+
+  /** Leaves the socket to somebody else altogether. */
+  abandon(): void {
+    this.release();
+    this.socket.off("close", this.#onClose);
+    this.socket.off("error", ignore);
+  }
+
+  readonly #onData = (chunk: Buffer): void => {
+    if (this.#discardTimer) {
+      this.#discardedBytes += chunk.length;
+      if (this.discardedEnough) this.socket.pause();
+    } else if (this.#active?.received !== false) {
+      this.#strayBytes += chunk.length;
+      if (this.#strayBytes > this.#limits.strayBytes) this.#onFlood();
+    }
+  };
+
+  readonly #onDrain = (): void => {
+    this.#active?.writable();
+    this.#readOn();
+  };
+
+  readonly #onEnd = (): void => {
+    this.#refuseFurther();
+    const turn = this.#active;
+    if (turn && !turn.answered) {
+      turn.visitorLeft();
+      this.socket.destroy();
+      return;
+    }
+    if (turn?.received === false) turn.visitorLeft();
+    this.socket.end();
+  };
+
+  readonly #onClose = (): void => {
+    this.#refuseFurther();
+    this.#stopDiscarding();
+    const turn = this.#active;
+    this.#active = undefined;
+    turn?.visitorLeft();
+    this.#onClosed();
+  };
+
+  /**
+   * Reads on if nothing waits. Not while the socket needs to drain, since then node may have paused it for its own
+   * reasons, and asserts that nobody resumes it; it does so itself on `drain`.
+   */
+  #readOn(): void {
+    if (!this.#held || this.#waiting.length > 0 || this.socket.writableNeedDrain) return;
+    this.#held = false;
+    this.socket.resume();
+  }
+
+  #endBehindAnswer(): void {
+    this.#refuseFurther();
+    if (this.#active?.received === false) this.socket.end();
+    else this.#destroySoon();
+  }
+
+  #destroySoon(): void {
+    this.#refuseFurther();
+    Socket.prototype.destroySoon.call(this.socket);
+  }
+
+  #refuseFurther(): void {
+    this.#closing = true;
+    this.#waiting = [];
+  }
+
+  #stopDiscarding(): void {
+    clearTimeout(this.#discardTimer);
+    this.#discardTimer = undefined;
+    this.#discardedBytes = 0;
+  }
+}
+
+function ignore(): void {}

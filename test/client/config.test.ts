@@ -1,0 +1,155 @@
+import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { afterEach, beforeEach, expect, test } from "vitest";
+import { loadClientConfig } from "../../client/config.ts";
+import { ConfigError } from "../../runtime/config-error.ts";
+
+let directory: string;
+let file: string;
+
+beforeEach(() => {
+  directory = mkdtempSync(path.join(tmpdir(), "client-config-"));
+  file = path.join(directory, "client.yaml");
+});
+afterEach(() => rmSync(directory, { recursive: true }));
+
+function write(name: string, text: string, mode = 0o600): void {
+  writeFileSync(path.join(directory, name), text);
+  chmodSync(path.join(directory, name), mode);
+}
+
+function load(text: string, env: NodeJS.ProcessEnv = {}) {
+  write("client.yaml", text);
+  return loadClientConfig(file, env);
+}
+
+function problemsOf(text: string, env: NodeJS.ProcessEnv = {}): string[] {
+  try {
+    load(text, env);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message.replaceAll(`${directory}/`, "").split("\n");
+  }
+  throw new Error("the file was read without a problem");
+}
+
+test("client.example.yaml is read without a problem", () => {
+  copyFileSync("client.example.yaml", file);
+  write("client.key", "culvert_abc\n");
+  const { config, warnings } = loadClientConfig(file, {});
+  expect(warnings).toEqual([]);
+  expect(config).toEqual({
+    key: "culvert_abc",
+    plaintext: false,
+    allow: ["192.168.1.0/24:80,443"],
+    tunnels: [
+      { type: "http", target: { host: "127.0.0.1", port: 3000 }, subdomain: "app" },
+      {
+        name: "shop",
+        type: "http",
+        target: { host: "192.168.1.20", port: 8080 },
+        hostname: "shop.example.com",
+      },
+    ],
+  });
+});
+
+test("an empty file says nothing", () => {
+  expect(load("").config).toEqual({ plaintext: false, allow: [], tunnels: [] });
+});
+
+test("every option is read, with paths from the file's directory", () => {
+  write("ca.pem", "");
+  const text = `server: tunnel.example.com:7000
+key: \${KEY}
+ca: ca.pem
+server_name: Tunnel.example.com
+allow: [any, "10.0.0.1", "nas.lan:80", "[fd00::]/8:443"]
+tunnels: [{ type: http, target: 3000, hostname: München.example }, { type: http, target: 1, hostname: "*" }]
+data_dir: state
+`;
+  expect(load(text, { KEY: "culvert_x" }).config).toEqual({
+    server: { host: "tunnel.example.com", port: 7000 },
+    key: "culvert_x",
+    plaintext: false,
+    ca: path.join(directory, "ca.pem"),
+    serverName: "tunnel.example.com",
+    allow: ["any", "10.0.0.1", "nas.lan:80", "[fd00::]/8:443"],
+    tunnels: [
+      { type: "http", target: { host: "127.0.0.1", port: 3000 }, hostname: "xn--mnchen-3ya.example" },
+      { type: "http", target: { host: "127.0.0.1", port: 1 }, hostname: "*" },
+    ],
+    dataDir: path.join(directory, "state"),
+  });
+  expect(load("plaintext: true\n").config.plaintext).toBe(true);
+});
+
+test.each([
+  ["server: tunnel.example.com", "1:9  server: expected HOST:PORT such as tunnel.example.com:7000"],
+  ["key: 'culvert a'", "1:6  key: expected an access key as the server printed it, got ******"],
+  [
+    "key_file: culvert_secret",
+    "1:11  key_file: expected a file that can be read (no such file or directory), got ******",
+  ],
+  ["plaintext: yes", '1:12  plaintext: expected true or false, got "yes"'],
+  ["ca: none.pem", "1:5  ca: expected a file that can be read (no such file or directory)"],
+  ["server_name: 'a b'", "1:14  server_name: expected a name"],
+  ["allow: any", "1:8  allow: expected a list, got text"],
+  ["allow: [10.0.0.0/33]", "1:9  allow[0]: expected an address range such as 192.168.1.0/24:80,443"],
+  ["allow: ['10.0.0.0/8:x']", "1:9  allow[0]: expected an address range"],
+  ["allow: [none, any]", "1:8  allow: none and any contradict each other"],
+  ["tunnels: [{ type: http }]", "1:11  tunnels[0].target: missing: expected HOST:PORT"],
+  [
+    "tunnels: [{ type: http, target: 1, subdomain: a.b }]",
+    "1:47  tunnels[0].subdomain: expected a single label",
+  ],
+  ["tunnels: [{ type: http, target: 1, hostname: 'a:1' }]", "1:46  tunnels[0].hostname: expected a hostname"],
+  [
+    "tunnels: [{ type: http, target: 1, hostname: a, subdomain: b }]",
+    "1:60  tunnels[0].subdomain: a tunnel has one",
+  ],
+  ["tunnels: [{ type: tcp, target: 1 }]", "1:19  tunnels[0].type: expected http"],
+  ["tunnel: []", '1:1  tunnel: unknown option. Did you mean "tunnels"?'],
+])("an impossible value is refused: %s", (text, problem) => {
+  const problems = problemsOf(text);
+  expect(problems).toHaveLength(1);
+  expect(problems[0]).toContain(`client.yaml:${problem}`);
+});
+
+test("options that exclude one another, and mistakes besides, are listed together", () => {
+  write("ca.pem", "");
+  write("client.key", "culvert_x");
+  expect(
+    problemsOf(`key: culvert_x
+key_file: client.key
+plaintext: true
+ca: ca.pem
+server_name: x
+srever: x
+tunnels:
+  - { name: a, type: http, target: x }
+  - { name: a, type: http, target: 1 }
+`).map((line) => /^client.yaml:([0-9:]+ {2}[^:]+): (.{12})/.exec(line)!.slice(1).join("|")),
+  ).toEqual([
+    "2:11  key_file|a client has",
+    "4:5  ca|means nothin",
+    "5:14  server_name|means nothin",
+    "6:1  srever|unknown opti",
+    "8:36  tunnels[0].target|expected HOS",
+    "9:13  tunnels[1].name|this name is",
+  ]);
+});
+
+test("a key that everybody on the machine can read gives a warning", () => {
+  write("client.key", "culvert_x\n", 0o644);
+  expect(load("key_file: client.key").warnings).toEqual([
+    "key_file: every user of this machine can read this file; chmod 600 it",
+  ]);
+  write("client.yaml", "key: culvert_x", 0o644);
+  expect(loadClientConfig(file, {}).warnings).toEqual([
+    `key: every user of this machine can read ${file}; chmod 600 it`,
+  ]);
+  write("client.yaml", "key: ${KEY}", 0o644);
+  expect(loadClientConfig(file, { KEY: "culvert_x" }).warnings).toEqual([]);
+});

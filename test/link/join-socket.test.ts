@@ -1,0 +1,185 @@
+import { once } from "node:events";
+import { connect, type Socket } from "node:net";
+import { expect, test } from "vitest";
+import { joinSocket, type JoinOptions } from "../../link/join-socket.ts";
+import type { StreamFailure } from "../../link/stream.ts";
+import { FakeStream } from "../support/fake-stream.ts";
+import { RawBackend, type RawConnection } from "../support/raw-backend.ts";
+
+type Closed = { code: StreamFailure; detail: string } | undefined;
+
+interface Joined {
+  stream: FakeStream;
+  socket: Socket;
+  /** The socket's other end. */
+  peer: RawConnection;
+  closed: Closed[];
+}
+
+async function join(backend: RawBackend, options: Pick<JoinOptions, "early"> = {}): Promise<Joined> {
+  const socket = connect({ ...backend.target, allowHalfOpen: true });
+  await once(socket, "connect");
+  const stream = new FakeStream();
+  const closed: Closed[] = [];
+  stream.accept(Buffer.alloc(0));
+  joinSocket(stream, socket, { ...options, closed: (failure) => closed.push(failure) });
+  return { stream, socket, peer: await backend.connection(0), closed };
+}
+
+test("bytes go both ways, and credit goes back", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, peer } = await join(backend);
+  stream.feed("to the peer");
+  expect((await peer.take(11)).toString()).toBe("to the peer");
+  await peer.send("to the stream");
+  await stream.until(() => stream.writtenBytes === 13);
+  expect(stream.body.toString()).toBe("to the stream");
+  expect(stream.unreadBytes).toBe(0);
+});
+
+test("early bytes come first", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, peer } = await join(backend, { early: Buffer.from("early ") });
+  await peer.send("late");
+  await stream.until(() => stream.writtenBytes === 10);
+  expect(stream.body.toString()).toBe("early late");
+});
+
+test("a socket may still be connecting", async () => {
+  await using backend = await RawBackend.start();
+  const socket = connect({ ...backend.target, allowHalfOpen: true });
+  const stream = new FakeStream();
+  joinSocket(stream, socket);
+  stream.feed("first");
+  stream.finish();
+  const peer = await backend.connection(0);
+  await peer.untilEnded();
+  expect(peer.text).toBe("first");
+});
+
+test("the stream's half-close leaves the other direction open", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, socket, peer, closed } = await join(backend);
+  stream.finish();
+  await peer.untilEnded();
+  await peer.send("after");
+  await stream.until(() => stream.writtenBytes === 5);
+  peer.end();
+  await stream.until(() => stream.ended);
+  if (!socket.closed) await once(socket, "close");
+  expect(closed).toEqual([undefined]);
+  expect(stream.wasReset).toBeUndefined();
+});
+
+test("the socket's half-close leaves the other direction open", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, socket, peer, closed } = await join(backend);
+  peer.end();
+  await stream.until(() => stream.ended);
+  stream.feed("after");
+  expect((await peer.take(5)).toString()).toBe("after");
+  stream.finish();
+  await peer.untilEnded();
+  if (!socket.closed) await once(socket, "close");
+  expect(closed).toEqual([undefined]);
+  expect(stream.wasReset).toBeUndefined();
+});
+
+test("a reset of the socket resets the stream, once", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, socket, peer, closed } = await join(backend);
+  peer.reset();
+  await stream.until(() => stream.over);
+  if (!socket.closed) await once(socket, "close");
+  expect(stream.wasReset).toEqual({ code: "CONNECTION_LOST", detail: "ECONNRESET" });
+  expect(stream.ended).toBe(false);
+  expect(closed).toEqual([{ code: "CONNECTION_LOST", detail: "ECONNRESET" }]);
+});
+
+test("a reset of the stream resets the socket, once", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, socket, peer, closed } = await join(backend);
+  stream.fail("CANCELLED", "gone");
+  expect(await peer.untilClosed()).toBe("reset");
+  if (!socket.closed) await once(socket, "close");
+  expect(closed).toEqual([{ code: "CANCELLED", detail: "gone" }]);
+  expect(stream.wasReset).toBeUndefined();
+});
+
+test("a socket that is destroyed by others resets the stream", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, socket } = await join(backend);
+  socket.destroy();
+  await stream.until(() => stream.over);
+  expect(stream.wasReset?.code).toBe("CONNECTION_LOST");
+});
+
+test("a stream that is reset while its socket connects takes it along", async () => {
+  await using backend = await RawBackend.start();
+  const socket = connect({ ...backend.target, allowHalfOpen: true });
+  const stream = new FakeStream();
+  joinSocket(stream, socket);
+  stream.feed("x");
+  stream.fail();
+  if (!socket.closed) await once(socket, "close");
+  expect(socket.destroyed).toBe(true);
+});
+
+test("a socket that cannot connect resets the stream", async () => {
+  const { port } = await (async () => {
+    await using backend = await RawBackend.start();
+    return backend.target;
+  })();
+  const stream = new FakeStream();
+  joinSocket(stream, connect({ host: "127.0.0.1", port, allowHalfOpen: true }));
+  await stream.until(() => stream.over);
+  expect(stream.wasReset).toEqual({ code: "CONNECTION_LOST", detail: "ECONNREFUSED" });
+});
+
+test("a stream that does not read pauses the socket", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, peer } = await join(backend);
+  stream.stall();
+  const size = 16 * 1024 * 1024;
+  const sent = peer.send(Buffer.alloc(size));
+  await stream.until(() => stream.writtenBytes > 0);
+  const { writtenBytes } = stream;
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  expect(stream.writtenBytes).toBe(writtenBytes);
+  stream.unstall();
+  await sent;
+  await stream.until(() => stream.writtenBytes === size);
+});
+
+test("a socket that does not read gets no more than a window ahead", async () => {
+  await using backend = await RawBackend.start((connection) => {
+    connection.count();
+    connection.pause();
+  });
+  const { stream, peer } = await join(backend);
+  const size = 16 * 1024 * 1024;
+  let ended = false;
+  const fed = stream.feedAll(Buffer.alloc(size)).then(() => {
+    ended = true;
+  });
+  // What the kernel's buffers take comes back; then the window stays full.
+  for (let seen = -1; seen !== stream.calls.length || stream.unreadBytes < 256 * 1024;) {
+    seen = stream.calls.length;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  expect(ended).toBe(false);
+  peer.resume();
+  await fed;
+  await peer.untilReceived(size);
+  expect(stream.unreadBytes).toBe(0);
+});
+
+test("what the stream sent before its end arrives, however slow the socket", async () => {
+  await using backend = await RawBackend.start((connection) => connection.pause());
+  const { stream, peer } = await join(backend);
+  stream.feed(Buffer.alloc(200_000, "x"));
+  stream.finish();
+  peer.resume();
+  await peer.untilEnded();
+  expect(peer.receivedBytes).toBe(200_000);
+});

@@ -1,0 +1,127 @@
+import { spawn, type ChildProcess } from "node:child_process";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { LoggedLine } from "./world.ts";
+
+const ROOT = join(import.meta.dirname, "../..");
+export const SERVER = join(ROOT, "dist/server/main.js");
+export const CLIENT = join(ROOT, "dist/client/main.js");
+
+/** A built command as a real process, its JSON log read line by line. */
+export interface Program extends AsyncDisposable {
+  readonly child: ChildProcess;
+  readonly pid: number;
+  readonly lines: LoggedLine[];
+  /** Everything written to standard output and error. */
+  readonly output: () => string;
+  /** Resolves at the `count`th line, past or future, with this message; rejects if the process ends before. */
+  logged(message: string, count?: number): Promise<LoggedLine>;
+  readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export function startProgram(
+  script: string,
+  args: string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Program {
+  const child = spawn(process.execPath, [script, ...args], {
+    stdio: ["ignore", "pipe", "pipe"],
+    env: { ...process.env, TUNNEL_KEY: "", TUNNEL_SERVER: "", STATE_DIRECTORY: "", ...options.env },
+    cwd: options.cwd,
+  });
+  const lines: LoggedLine[] = [];
+  const looks = new Set<() => void>();
+  let output = "";
+  let rest = "";
+  child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+    const whole = (rest + text).split("\n");
+    rest = whole.pop()!;
+    for (const line of whole) if (line.startsWith("{")) lines.push(JSON.parse(line) as LoggedLine);
+    for (const look of looks) look();
+  });
+  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+    output += text;
+  });
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.once("close", (code, signal) => resolve({ code, signal }));
+  });
+  return {
+    child,
+    pid: child.pid!,
+    lines,
+    output: () => output,
+    exited,
+    logged: (message, count = 1) =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          const found = lines.filter((line) => line.message === message)[count - 1];
+          if (!found) return;
+          looks.delete(look);
+          resolve(found);
+        };
+        looks.add(look);
+        look();
+        void exited.then(({ code, signal }) =>
+          reject(
+            new Error(`the process ended (${code ?? signal}) before it logged "${message}":\n${output}`),
+          ),
+        );
+      }),
+    kill: (signal) => void child.kill(signal),
+    async [Symbol.asyncDispose]() {
+      if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
+      await exited;
+    },
+  };
+}
+
+/** Runs a command to its end. */
+export async function runProgram(
+  script: string,
+  args: string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Promise<{ code: number | null; output: string }> {
+  const program = startProgram(script, args, options);
+  const { code } = await program.exited;
+  return { code, output: program.output() };
+}
+
+export interface RunningServer extends Program {
+  httpPort: number;
+  grpcPort: number;
+}
+
+/** `tunnel-server` on free ports of 127.0.0.1, or on those given. */
+export async function startServerProcess(
+  dataDir: string,
+  args: string[] = ["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"],
+): Promise<RunningServer> {
+  const program = startProgram(SERVER, ["--data-dir", dataDir, ...args]);
+  const { httpPort, grpcPort } = (await program.logged("listening")) as unknown as RunningServer;
+  return Object.assign(program, { httpPort, grpcPort });
+}
+
+/** `tunnel-server key create`; returns the token. */
+export async function createKeyByCommand(
+  dataDir: string,
+  grpcPort: number,
+  args: string[] = [],
+): Promise<string> {
+  const { code, output } = await runProgram(SERVER, [
+    ...["key", "create", "--data-dir", dataDir, "--json", "--public-address", `127.0.0.1:${grpcPort}`],
+    ...(args.includes("--name") ? args : ["--name", "test", ...args]),
+  ]);
+  if (code !== 0) throw new Error(`key create failed:\n${output}`);
+  return (JSON.parse(output) as { key: string }).key;
+}
+
+export async function temporaryDirectory(): Promise<AsyncDisposable & { path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "culvert-"));
+  return {
+    path,
+    [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
+  };
+}
