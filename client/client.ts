@@ -4,12 +4,12 @@ import type { Log } from "../runtime/log.ts";
 import { formatAddress, parseTargetAddress } from "../runtime/net-address.ts";
 import { Backoff } from "./connection/backoff.ts";
 import type { ServerAddress } from "./connection/connect.ts";
-import { ClientSession } from "./connection/session.ts";
+import { ClientSession, type ClientTuning } from "./connection/session.ts";
 import { consentTo, type Consent, type Target } from "./local/consent.ts";
 import { LocalService } from "./local/local-service.ts";
 import { serveStream, type FinishedExchange, type LocalTunnel } from "./local/serve-stream.ts";
 
-/** A session that held this long was a good one: the next try comes soon. */
+/** A session that held this long was a good one: the next try comes at once. */
 const STEADY_MS = 10_000;
 
 /** A tunnel that the client asks for, the target being its own choice. */
@@ -31,6 +31,8 @@ export interface ClientOptions {
   /** Which targets the server may name. */
   consent: Consent;
   log: Log;
+  /** What tests make short. */
+  tuning?: ClientTuning;
 }
 
 /** A client that serves its tunnels, and comes back whenever the server is lost. */
@@ -72,13 +74,14 @@ export class TunnelClient {
   }
 
   async #runSession(signal: AbortSignal): Promise<void> {
-    const { server, clientId, tunnels, log } = this.#options;
+    const { server, clientId, tunnels, log, tuning } = this.#options;
     const served = new Map<number, LocalTunnel>();
     let onlineAt = Number.POSITIVE_INFINITY;
     const session = new ClientSession({
       server,
       clientId,
       wanted: tunnels.map(toRequest),
+      tuning,
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
         this.#serve(served, welcome.tunnels);
@@ -99,6 +102,7 @@ export class TunnelClient {
       await session.run(signal);
     } finally {
       if (performance.now() - onlineAt >= STEADY_MS) this.#backoff.reset();
+      else if (onlineAt !== Number.POSITIVE_INFINITY) this.#backoff.ease();
       withdraw(served);
     }
   }
@@ -122,28 +126,9 @@ export class TunnelClient {
     }
   }
 
-  #logExchange({
-    requestId,
-    tunnel,
-    visitor,
-    method,
-    target,
-    status,
-    failure,
-    detail,
-    ms,
-  }: FinishedExchange): void {
-    const fields = {
-      request: requestId,
-      tunnel,
-      visitor,
-      method,
-      target,
-      status,
-      failure,
-      detail,
-      ms: Math.round(ms),
-    };
+  #logExchange({ ms, ...exchange }: FinishedExchange): void {
+    const fields = { ...exchange, durationMs: Math.round(ms) };
+    const { failure } = exchange;
     if (failure === undefined || failure === "CANCELLED") this.#options.log.info(fields, "request");
     else this.#options.log.warn(fields, "request failed");
   }

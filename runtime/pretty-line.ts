@@ -8,12 +8,13 @@ const LEVEL_COLOURS: Readonly<Record<string, number>> = { debug: 90, info: 32, w
  * one line comes out, and the stacks of errors indented below it.
  */
 export function prettyLine(json: string, colours: boolean): string {
-  const { time, level, message, ...fields } = JSON.parse(json) as LogLine;
+  const { time, level, message, ...rest } = JSON.parse(json) as LogLine;
+  const { line: request, fields } = requestOf(rest);
   const colour = (code: number | undefined, text: string): string =>
     colours && code !== undefined ? `\u001b[${code}m${text}\u001b[0m` : text;
 
   const word = printable(level);
-  let line = `${clock(time)} ${colour(LEVEL_COLOURS[word], word.padEnd(5))} ${printable(message)}`;
+  let line = `${clock(time)} ${colour(LEVEL_COLOURS[word], word.padEnd(5))} ${printable(message)}${request}`;
   let stacks = "";
   for (const [key, value] of Object.entries(fields)) {
     line += `${line.endsWith(" ") ? "" : "  "}${colour(90, `${printable(key)}=`)}${showValue(value)}`;
@@ -26,6 +27,17 @@ interface LogLine extends Record<string, unknown> {
   time: string;
   level: string;
   message: string;
+}
+
+/** What people look for first in a line about a request, without the names: `  GET app.example.com/path 200 12ms`. */
+function requestOf(all: Record<string, unknown>): { line: string; fields: Record<string, unknown> } {
+  if (typeof all["method"] !== "string" || typeof all["target"] !== "string")
+    return { line: "", fields: all };
+  const { method, host = "", target, status, durationMs, ...fields } = all;
+  const parts = [showValue(method), `${printable(String(host))}${showValue(target)}`];
+  if (status !== undefined) parts.push(showValue(status));
+  if (durationMs !== undefined) parts.push(`${showValue(durationMs)}ms`);
+  return { line: `  ${parts.join(" ")}`, fields };
 }
 
 function clock(time: string): string {

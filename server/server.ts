@@ -11,11 +11,17 @@ import {
   type ServerCertificate,
 } from "./grpc/certificate.ts";
 import { startGrpcServer } from "./grpc/grpc-server.ts";
-import { serveConnection } from "./sessions/handshake.ts";
+import { type ConnectionTuning, serveConnection } from "./sessions/handshake.ts";
 import { Registry } from "./sessions/registry.ts";
 
 /** For the clients to hear that it was a clean end. */
 const LAST_WORDS_MS = 1_000;
+
+/** What tests make short. */
+export interface ServerTuning extends ConnectionTuning {
+  /** The clock by which names are kept; in milliseconds. */
+  now?: () => number;
+}
 
 export interface TunnelServer {
   readonly httpPort: number;
@@ -29,7 +35,11 @@ export interface TunnelServer {
  *
  * @throws Error what is in the way: a port, the certificate, the data directory
  */
-export async function startServer(config: ServerConfig, log: Log): Promise<TunnelServer> {
+export async function startServer(
+  config: ServerConfig,
+  log: Log,
+  { now, ...tuning }: ServerTuning = {},
+): Promise<TunnelServer> {
   await ensureDirectory(config.dataDir);
   const certificate = await certificateOf(config, log);
   const keys = new KeyRing({ dataDir: config.dataDir, configKeys: configKeys(config), log });
@@ -42,6 +52,7 @@ export async function startServer(config: ServerConfig, log: Log): Promise<Tunne
       publicUrl: (hostname) => publicUrl(hostname, edge.address.port),
     },
     log,
+    now,
   });
   const edge = await startHttpEdge({
     host: config.http.listen.host,
@@ -56,6 +67,7 @@ export async function startServer(config: ServerConfig, log: Log): Promise<Tunne
     certificate,
     onConnection: (carrier, peer) =>
       serveConnection(carrier, peer, {
+        ...tuning,
         registry,
         async authenticate(keyId, secret) {
           await keys.refresh();

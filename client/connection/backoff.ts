@@ -2,6 +2,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 
 const FIRST_MS = 250;
 const LONGEST_MS = 15_000;
+/** Once a server has been there, however shortly. */
+const EASED_MS = 1_000;
 
 /**
  * Waits between tries: twice as long each time, and each wait random between nothing and all of it ("full
@@ -17,6 +19,11 @@ export class Backoff {
 
   reset(): void {
     this.#nextMs = FIRST_MS;
+  }
+
+  /** After a success that may not last: soon, but not in a tight loop. */
+  ease(): void {
+    this.#nextMs = Math.min(this.#nextMs, EASED_MS);
   }
 
   /** The next wait in milliseconds; the one after it may be twice as long. */

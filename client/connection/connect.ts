@@ -6,16 +6,22 @@ import { errorCodeFromWire, TunnelError } from "../../link/errors.ts";
 import { GrpcCarrier } from "../../link/grpc-carrier.ts";
 import { Link, type LinkHandler } from "../../link/link.ts";
 import { keepAlive } from "../../link/liveness.ts";
-import type { Hello, SessionMessage, TunnelRequest, Welcome } from "../../link/messages.ts";
+import type { Hello, Refused, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
+import { cut, printable } from "../../runtime/printable.ts";
 import { VERSION } from "../../runtime/version.ts";
 import { dial } from "./dial.ts";
 
-/** For name, address, TLS and the server's answer to Hello, each. */
+/** For name, address and TLS together, and for the server's answer to Hello. */
 const STEP_TIMEOUT_MS = 10_000;
 /** As the server's (server/grpc/http2-windows.ts): the default of 64 KiB is 0.6 MB/s at 100 ms round trip. */
 const WINDOW_BYTES = 16 * 1024 * 1024;
 const KEEPALIVE_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 30_000;
+/** More than any server has a use for: what it says must not cost the client sockets and memory without end. */
+const MAX_CONNECTIONS = 16;
+const MAX_TUNNELS = 1_024;
+/** What a server may say to the person in front of the client. */
+const MAX_REASON = 500;
 
 export interface ServerAddress {
   key: AccessKey;
@@ -45,10 +51,16 @@ export async function connect(options: {
   /** Of the session to join, or empty. */
   sessionToken: string;
   wanted: TunnelRequest[];
-  handler: LinkHandler;
+  handler: LinkHandler & {
+    /** Before anything else that the server says behind it. */
+    welcomed?(welcome: Welcome): void;
+  };
   signal: AbortSignal;
+  /** What tests make short. */
+  probe?: { intervalMs: number; timeoutMs: number } | undefined;
+  stepTimeoutMs?: number | undefined;
 }): Promise<Connection> {
-  const { server, signal } = options;
+  const { server, signal, stepTimeoutMs = STEP_TIMEOUT_MS } = options;
   const dialled = await dial({
     host: server.host ?? server.key.host,
     port: server.port ?? server.key.port,
@@ -57,8 +69,9 @@ export async function connect(options: {
     ca: server.ca,
     serverName: server.serverName,
     signal,
-    timeoutMs: STEP_TIMEOUT_MS,
+    timeoutMs: stepTimeoutMs,
   });
+  signal.throwIfAborted();
   const client = new Client(dialled.address, dialled.credentials, {
     ...dialled.options,
     "grpc-node.flow_control_window": WINDOW_BYTES,
@@ -98,15 +111,18 @@ export async function connect(options: {
         },
         message(message: SessionMessage) {
           if (message.message === "refused") {
-            link.close(new TunnelError(errorCodeFromWire(message.refused.code), message.refused.message));
+            link.close(refusal(message.refused));
           } else if (probes) {
             options.handler.message(message);
           } else if (message.message === "welcome") {
+            const welcome = checked(message.welcome);
             clearTimeout(timer);
             signal.removeEventListener("abort", abort);
-            link.peerStreamCredit = message.welcome.streamCredit;
-            probes = keepAlive(link);
-            resolve({ link, welcome: message.welcome });
+            link.peerStreamCredit = welcome.streamCredit;
+            probes = keepAlive(link, options.probe);
+            // At once: streams may follow in the same batch.
+            options.handler.welcomed?.(welcome);
+            resolve({ link, welcome });
           } else {
             throw new TunnelError("protocol", `a ${message.message} message before Welcome`);
           }
@@ -125,10 +141,39 @@ export async function connect(options: {
     const timer = setTimeout(
       () =>
         link.close(new TunnelError("timeout", "the server did not answer in time; is it a tunnel-server?")),
-      STEP_TIMEOUT_MS,
+      stepTimeoutMs,
     );
     const abort = (): void => link.close(new TunnelError("shutting_down", "stopped"));
     signal.addEventListener("abort", abort, { once: true });
     link.say({ message: "hello", hello });
   });
+}
+
+/** @throws TunnelError `version` or `protocol` */
+function checked(welcome: Welcome): Welcome {
+  const { protocol, version, connections } = welcome;
+  if (protocol < PROTOCOL_MIN || protocol > PROTOCOL_MAX) {
+    throw new TunnelError(
+      "version",
+      `This client (${VERSION}) speaks version ${PROTOCOL_MIN} to ${PROTOCOL_MAX} of the protocol, the server ` +
+        `(${printable(cut(version, MAX_REASON))}) chose ${protocol}. Update tunnel-client.`,
+    );
+  }
+  checkTunnels(welcome.tunnels);
+  return { ...welcome, connections: Math.min(connections, MAX_CONNECTIONS) };
+}
+
+/** @throws TunnelError `protocol` */
+export function checkTunnels(tunnels: Tunnel[]): void {
+  if (tunnels.length > MAX_TUNNELS) {
+    throw new TunnelError(
+      "protocol",
+      `the server names ${tunnels.length} tunnels, more than the ${MAX_TUNNELS} that one client serves`,
+    );
+  }
+}
+
+/** Its text ends up on a terminal, so it is made safe for one. */
+function refusal({ code, message }: Refused): TunnelError {
+  return new TunnelError(errorCodeFromWire(code), printable(cut(message, MAX_REASON)));
 }

@@ -3,13 +3,13 @@ import type { Link } from "../../link/link.ts";
 import type { Open, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import { Backoff } from "./backoff.ts";
-import { connect, type Connection, type ServerAddress } from "./connect.ts";
+import { checkTunnels, connect, type Connection, type ServerAddress } from "./connect.ts";
 
 export interface SessionOptions {
   server: ServerAddress;
   clientId: string;
   wanted: TunnelRequest[];
-  /** The first connection stands. */
+  /** The first connection stands; called before any stream of it. */
   onOnline(welcome: Welcome): void;
   /** The server has changed the mapping. */
   onTunnels(tunnels: Tunnel[]): void;
@@ -18,6 +18,13 @@ export interface SessionOptions {
   onServerDrain(): void;
   /** A further connection could not be had, or was lost, while others stand. */
   onConnectionTrouble(error: TunnelError): void;
+  /** What tests make short. */
+  tuning?: ClientTuning | undefined;
+}
+
+export interface ClientTuning {
+  probe?: { intervalMs: number; timeoutMs: number };
+  stepTimeoutMs?: number;
 }
 
 /** One life of a session: from its first connection to the loss of its last. */
@@ -49,9 +56,10 @@ export class ClientSession {
     const cut = (): void => this.#end(new TunnelError("shutting_down", "stopped"));
     signal.addEventListener("abort", cut, { once: true });
     try {
-      const { welcome } = await this.#connect();
-      this.#token = welcome.sessionToken;
-      this.#options.onOnline(welcome);
+      const { welcome } = await this.#connect((welcome) => {
+        this.#token = welcome.sessionToken;
+        this.#options.onOnline(welcome);
+      });
       for (let i = 1; i < welcome.connections; i++) void this.#addConnection();
       await this.#over;
     } finally {
@@ -71,8 +79,8 @@ export class ClientSession {
     clearTimeout(grace);
   }
 
-  async #connect(): Promise<Connection> {
-    const { server, clientId, wanted, onStream } = this.#options;
+  async #connect(welcomed?: (welcome: Welcome) => void): Promise<Connection> {
+    const { server, clientId, wanted, onStream, tuning } = this.#options;
     let link: Link | undefined;
     const connection = await connect({
       server,
@@ -80,7 +88,9 @@ export class ClientSession {
       wanted,
       sessionToken: this.#token,
       signal: this.#dialling.signal,
+      ...tuning,
       handler: {
+        welcomed,
         opened: onStream,
         message: (message) => this.#receive(message),
         closed: (error) => {
@@ -122,6 +132,7 @@ export class ClientSession {
   #receive(message: SessionMessage): void {
     switch (message.message) {
       case "tunnels":
+        checkTunnels(message.tunnels.tunnels);
         return this.#options.onTunnels(message.tunnels.tunnels);
       case "drain":
         // Further connections would only have to be left again.

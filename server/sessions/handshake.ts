@@ -17,8 +17,22 @@ const HELLO_TIMEOUT_MS = 10_000;
 const CONNECTIONS = 4;
 const LOOPBACK_CONNECTIONS = 1;
 const LOOPBACK = /^(127\.|::1:|::ffff:127\.)/;
+/** Tunnels that one client may ask for. */
+const MAX_WANTED = 256;
+/** Sizes that access keys and clients of this contract have (link/access-key.ts). */
+const KEY_ID_BYTES = 8;
+const SECRET_BYTES = 16;
+const MAX_TEXT = 64;
 
-export interface HandshakeOptions {
+/** What tests make short. */
+export interface ConnectionTuning {
+  helloTimeoutMs?: number;
+  probe?: { intervalMs: number; timeoutMs: number };
+  /** How many connections a session may hold, wherever it comes from. */
+  connections?: number;
+}
+
+export interface HandshakeOptions extends ConnectionTuning {
   registry: Registry;
   /** Checks who it is, against the newest state of the keys. */
   authenticate(keyId: Buffer, secret: Buffer): Promise<Key | undefined>;
@@ -53,24 +67,19 @@ export function serveConnection(carrier: Carrier, peer: string, options: Handsha
   });
   const helloTimer = setTimeout(
     () => link.close(new TunnelError("timeout", "no Hello in time")),
-    HELLO_TIMEOUT_MS,
+    options.helloTimeoutMs ?? HELLO_TIMEOUT_MS,
   );
 
   async function greet(hello: Hello): Promise<void> {
     try {
       const key = await admit(hello, options);
       if (link.closed) return;
-      session = joinOrRegister(
-        hello,
-        key,
-        LOOPBACK.test(peer) ? LOOPBACK_CONNECTIONS : CONNECTIONS,
-        options.registry,
-      );
+      session = joinOrRegister(hello, key, options.connections ?? connectionsFor(peer), options.registry);
       clearTimeout(helloTimer);
       link.peerStreamCredit = hello.streamCredit;
-      link.say({ message: "welcome", welcome: welcomeTo(session) });
+      link.say({ message: "welcome", welcome: welcomeTo(session, hello) });
       session.add(link);
-      probes = keepAlive(link);
+      probes = keepAlive(link, options.probe);
       log.debug({ peer, key: key.name, version: hello.version }, "connection opened");
     } catch (error) {
       refuse(error);
@@ -102,8 +111,12 @@ async function admit(hello: Hello, { authenticate }: HandshakeOptions): Promise<
         `(${hello.version}) ${hello.protocolMin} to ${hello.protocolMax}. Update ${which}.`,
     );
   }
-  if (hello.clientId.length === 0 || hello.clientId.length > 64 || hello.streamCredit === 0) {
-    throw new TunnelError("protocol", "malformed Hello");
+  if (!isWellFormed(hello)) throw new TunnelError("protocol", "malformed Hello");
+  if (hello.wanted.length > MAX_WANTED) {
+    throw new TunnelError(
+      "name_refused",
+      `The client asks for ${hello.wanted.length} tunnels; one client may have ${MAX_WANTED}. Run several.`,
+    );
   }
   const key = await authenticate(hello.keyId, hello.secret);
   if (!key) {
@@ -113,6 +126,22 @@ async function admit(hello: Hello, { authenticate }: HandshakeOptions): Promise<
     );
   }
   return key;
+}
+
+/** What a client of this contract sends, so that nobody has the server hash or keep megabytes. */
+function isWellFormed({ clientId, version, keyId, secret, streamCredit }: Hello): boolean {
+  return (
+    clientId.length > 0 &&
+    clientId.length <= MAX_TEXT &&
+    version.length <= MAX_TEXT &&
+    keyId.length === KEY_ID_BYTES &&
+    secret.length === SECRET_BYTES &&
+    streamCredit > 0
+  );
+}
+
+function connectionsFor(peer: string): number {
+  return LOOPBACK.test(peer) ? LOOPBACK_CONNECTIONS : CONNECTIONS;
 }
 
 function joinOrRegister(hello: Hello, key: Key, maxConnections: number, registry: Registry): Session {
@@ -129,9 +158,9 @@ function joinOrRegister(hello: Hello, key: Key, maxConnections: number, registry
   return session;
 }
 
-function welcomeTo(session: Session) {
+function welcomeTo(session: Session, hello: Hello) {
   return {
-    protocol: PROTOCOL_MAX,
+    protocol: Math.min(PROTOCOL_MAX, hello.protocolMax),
     sessionToken: session.token,
     version: VERSION,
     connections: session.maxConnections,

@@ -17,6 +17,7 @@ export class Session {
   readonly #links = new Set<Link>();
   readonly #onDraining: () => void;
   readonly #onEnded: (reason?: TunnelError) => void;
+  #draining = false;
   #ended = false;
 
   constructor(options: {
@@ -63,6 +64,9 @@ export class Session {
 
   /** The client has said that it is stopping. */
   drained(): void {
+    // Each of its connections says so.
+    if (this.#draining) return;
+    this.#draining = true;
     this.#onDraining();
   }
 

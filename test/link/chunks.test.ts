@@ -98,12 +98,13 @@ describe("a batch that ends inside a chunk is refused", () => {
   });
 
   test("and whole ones are not", () => {
-    const { chunks } = reader();
+    const { pieces, chunks } = reader();
     chunks.finish();
     chunks.push(run);
     chunks.finish();
     chunks.push(Buffer.concat([run, run]));
     chunks.finish();
+    expect(pieces).toHaveLength(3);
   });
 });
 

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { TunnelError } from "../../link/errors.ts";
 import {
   encodeFields,
   encodeRequestHead,
@@ -6,6 +7,7 @@ import {
   parseFields,
   parseRequestHead,
   parseResponseHead,
+  type RequestHead,
 } from "../../link/http-head.ts";
 import { Random, SEEDS } from "../support/random.ts";
 
@@ -27,10 +29,18 @@ test("a response head is what would stand on the wire", () => {
 
 test("order, case, repeats, empty values, spaces and every byte survive", () => {
   const fields = [
-    ...["X-UPPER", "1", "x-upper", "2", "Set-Cookie", "a=1", "set-cookie", "b=2", "Set-Cookie", "a=1"],
-    ...["empty", "", "spaces", "  in front and behind \t", "colon", "a:b: c", "latin", "caf\xe9 \x80\xff"],
-    ...["utf8", Buffer.from("näive ✓").toString("latin1"), "!#$%&'*+-.^_`|~09azAZ", "x"],
-  ];
+    ["X-UPPER", "1"],
+    ["x-upper", "2"],
+    ["Set-Cookie", "a=1"],
+    ["set-cookie", "b=2"],
+    ["Set-Cookie", "a=1"],
+    ["empty", ""],
+    ["spaces", "  in front and behind \t"],
+    ["colon", "a:b: c"],
+    ["latin", "caf\xe9 \x80\xff"],
+    ["utf8", Buffer.from("näive ✓").toString("latin1")],
+    ["!#$%&'*+-.^_`|~09azAZ", "x"],
+  ].flat();
   const request = { method: "M-SEARCH", target: "//a/../%2e?%zz#\xe9", fields };
   const response = { status: 599, reason: "caf\xe9 \t", fields };
   expect(parseRequestHead(encodeRequestHead(request))).toEqual(request);
@@ -165,17 +175,21 @@ test.each(SEEDS)("a damaged head is refused, or says on the wire what it said be
     for (let n = random.below(3); n >= 0; n--) {
       bytes[random.below(bytes.length)] = random.pick([0, 9, 10, 13, 32, 58, 65, random.below(256)]);
     }
-    let head;
-    try {
-      head = parseRequestHead(bytes);
-    } catch (error) {
-      expect(error).toEqual(PROTOCOL);
-      continue;
-    }
+    const head = parsed(bytes);
     // A space behind a colon is the one thing that need not have been there.
-    expect(spaced(encodeRequestHead(head))).toBe(spaced(bytes));
+    expect(head === undefined || spaced(encodeRequestHead(head)) === spaced(bytes)).toBe(true);
   }
 });
+
+/** Undefined for a head that is refused as it should be. */
+function parsed(bytes: Buffer): RequestHead | undefined {
+  try {
+    return parseRequestHead(bytes);
+  } catch (error) {
+    if (error instanceof TunnelError && error.code === "protocol") return undefined;
+    throw error;
+  }
+}
 
 function spaced(bytes: Buffer): string {
   return bytes.toString("latin1").replaceAll(/^([^:\r\n]+):(?! )/gm, "$1: ");

@@ -143,8 +143,8 @@ describe("a link may be closed from inside a callback while a batch is being han
       if (!event.startsWith(callback) || pair.server.link.closed) return;
       pair.server.link.close();
       // Whatever is done now leads nowhere, and hurts nobody.
-      others[0]!.near.write(Buffer.alloc(100 * KIB));
-      others[0]!.near.reset("CANCELLED");
+      others[0].near.write(Buffer.alloc(100 * KIB));
+      others[0].near.reset("CANCELLED");
       stream.end();
       pair.server.open({}, {});
     };
@@ -152,7 +152,7 @@ describe("a link may be closed from inside a callback while a batch is being han
     far.interim(Buffer.from("103"));
     far.accept(Buffer.from("200"));
     far.write(Buffer.alloc(50 * KIB));
-    others[0]!.far.write(Buffer.alloc(50 * KIB));
+    others[0].far.write(Buffer.alloc(50 * KIB));
     if (callback === "end") far.end(Buffer.from("t: 1\r\n"));
     if (callback === "reset") far.reset("INTERNAL");
     await pair.server.until(() => pair.server.over !== undefined);

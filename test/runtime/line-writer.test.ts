@@ -5,6 +5,8 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { LineWriter } from "../../runtime/line-writer.ts";
 
+type WriteCallback = (error: NodeJS.ErrnoException | null, bytes: number) => void;
+
 let directory: string;
 const open: number[] = [];
 
@@ -43,6 +45,14 @@ function readWhatIsThere(fd: number): string {
   }
 }
 
+/** Makes writes fail as on a full disk, until restored. */
+function failWrites() {
+  return vi.spyOn(fs, "write").mockImplementation((...args: unknown[]) => {
+    const callback = args.at(-1) as (error: Error) => void;
+    setImmediate(() => callback(Object.assign(new Error("full"), { code: "ENOSPC" })));
+  });
+}
+
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 const numbered = (count: number) => Array.from({ length: count }, (_, i) => `line ${i} ${"x".repeat(90)}\n`);
 
@@ -64,7 +74,7 @@ test("what waits is written at the exit", () => {
   expect(fs.readFileSync(file, "utf8")).toBe(numbered(10).join(""));
 });
 
-test("at the exit a write under way and what gathered behind it stay in order", async () => {
+test("at the exit a write under way and what gathered behind it are both written, in whole lines", async () => {
   const file = path.join(directory, "log");
   const writer = new LineWriter(openFile(file, "a"));
   const lines = numbered(2000);
@@ -72,14 +82,27 @@ test("at the exit a write under way and what gathered behind it stay in order", 
   await turn();
   for (const line of lines.slice(1000)) writer.write(line);
   writer.flushSync();
-  await vi.waitFor(() => expect(fs.readFileSync(file, "utf8")).toBe(lines.join("")));
+  await vi.waitFor(() => {
+    const written = fs.readFileSync(file, "utf8").split(/(?<=\n)/);
+    expect(written.sort()).toEqual(lines.sort());
+  });
 });
 
-test("a reader that is slow gets every line, in order", async () => {
+test("a reader that is slow gets every line, in order, and is no failure", async () => {
   const pipe = openPipe();
-  const writer = new LineWriter(pipe.writer);
+  const failures: unknown[] = [];
+  const writer = new LineWriter(pipe.writer, { onFailure: (error) => failures.push(error) });
   const expected = numbered(5000).join("");
+  const original = fs.write;
+  const full = new Promise<void>((resolve) => {
+    vi.spyOn(fs, "write").mockImplementation(((fd: number, data: Buffer, callback: WriteCallback) =>
+      original(fd, data, (error, bytes) => {
+        if (error) resolve();
+        callback(error, bytes);
+      })) as typeof fs.write);
+  });
   for (const line of numbered(5000)) writer.write(line);
+  await full;
   let received = "";
   while (received.length < expected.length) {
     received += readWhatIsThere(pipe.reader);
@@ -87,6 +110,7 @@ test("a reader that is slow gets every line, in order", async () => {
   }
   expect(received).toBe(expected);
   expect(writer.droppedLines).toBe(0);
+  expect(failures).toEqual([]);
 });
 
 test("a reader that reads nothing costs a bounded amount of memory; the lines without room are counted", async () => {
@@ -131,10 +155,7 @@ test("when the disk has room again, what waited is written, and it is said what 
   vi.useFakeTimers({ toFake: ["setTimeout"] });
   const file = path.join(directory, "log");
   const told: unknown[] = [];
-  const full = vi.spyOn(fs, "write").mockImplementation((...args: unknown[]) => {
-    const callback = args.at(-1) as (error: Error) => void;
-    setImmediate(() => callback(Object.assign(new Error("full"), { code: "ENOSPC" })));
-  });
+  const full = failWrites();
   const writer = new LineWriter(openFile(file, "w"), {
     onFailure: (error) => told.push(error.code),
     onRecovery: (dropped) => told.push(dropped),
@@ -150,4 +171,17 @@ test("when the disk has room again, what waited is written, and it is said what 
   await vi.advanceTimersByTimeAsync(1000);
   await vi.waitFor(() => expect(fs.readFileSync(file, "utf8")).toBe("first\nsecond\n"));
   expect(told).toEqual(["ENOSPC", 1]);
+});
+
+test("at the exit, what waits to be tried again comes first", async () => {
+  const file = path.join(directory, "log");
+  const full = failWrites();
+  const failures: unknown[] = [];
+  const writer = new LineWriter(openFile(file, "w"), { onFailure: (error) => failures.push(error.code) });
+  writer.write("first\n");
+  await vi.waitFor(() => expect(failures).toEqual(["ENOSPC"]));
+  full.mockRestore();
+  writer.write("second\n");
+  writer.flushSync();
+  expect(fs.readFileSync(file, "utf8")).toBe("first\nsecond\n");
 });

@@ -190,3 +190,19 @@ test("a file descriptor that is no terminal gets JSON, all of it at the exit", (
   fs.closeSync(fd);
   fs.rmSync(path.dirname(file), { recursive: true });
 });
+
+test("a line about a request begins with what people look for", () => {
+  const { log, lines } = capture({ format: "pretty" });
+  log.info(
+    { requestId: "a1", method: "GET", host: "app.example.com", target: "/x?y", status: 200, durationMs: 12 },
+    "request",
+  );
+  expect(lines[0]).toMatch(/ info {2}request {2}GET app\.example\.com\/x\?y 200 12ms {2}requestId=a1\n$/);
+});
+
+test("a request's target cannot forge or split a line", () => {
+  const { log, lines } = capture({ format: "pretty" });
+  log.info({ method: "GET", host: "a\u001b[2Jb", target: "/\n10:00:00 info  fake", status: 200 }, "request");
+  expect(lines).toHaveLength(1);
+  expect(lines[0]).not.toMatch(/[\u001b]|\n./);
+});

@@ -126,6 +126,11 @@ export class MemoryCarrier implements Carrier {
     });
   }
 
+  get #peer(): MemoryCarrier {
+    if (!this.#other) throw new Error("this carrier was not joined to another");
+    return this.#other;
+  }
+
   /** Delivers what lies here now; what this sets off leaves in a later turn. */
   #deliver(): void {
     const parcels = this.#outbox;
@@ -133,15 +138,15 @@ export class MemoryCarrier implements Carrier {
     while (parcels.length > 0 && this.#allowed > 0) {
       const parcel = parcels.shift()!;
       if (parcel === "end") {
-        this.#other!.#close();
+        this.#peer.#close();
         setImmediate(() => this.#close());
       } else if (parcel === "abort") {
-        this.#other!.#close(new TunnelError("lost", "the connection broke off"));
+        this.#peer.#close(new TunnelError("lost", "the connection broke off"));
         this.#close();
       } else if (!this.#over) {
         this.#allowed--;
         this.#inFlight--;
-        if (!this.#lossy) this.#other!.#arrive(parcel.batch);
+        if (!this.#lossy) this.#peer.#arrive(parcel.batch);
         parcel.written();
       }
     }
@@ -171,7 +176,7 @@ export class MemoryCarrier implements Carrier {
 function copyOf(batch: Batch): SentBatch {
   const control = batch.control.map((message) => {
     const body = (message as unknown as Record<string, object>)[message.message];
-    return { ...message, [message.message]: { ...body } } as Control;
+    return { ...message, [message.message]: { ...body } };
   });
   return { control, data: Buffer.concat(batch.data) };
 }

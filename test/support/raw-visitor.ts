@@ -123,11 +123,16 @@ export class RawVisitor {
   /** So many bytes, outside of any answer. */
   async bytes(count: number): Promise<Buffer> {
     while (this.#unreadBytes < count) await this.#more();
-    const all = Buffer.concat(this.#unread);
-    this.#unread = [all.subarray(count)];
-    this.#unreadBytes = all.length - count;
-    const taken = all.subarray(0, count);
-    this.#taken += taken.toString("latin1");
+    const parts: Buffer[] = [];
+    for (let missing = count; missing > 0;) {
+      const part = this.#unread.shift()!;
+      parts.push(part.subarray(0, missing));
+      if (part.length > missing) this.#unread.unshift(part.subarray(missing));
+      missing -= Math.min(missing, part.length);
+    }
+    this.#unreadBytes -= count;
+    const taken = parts.length === 1 ? parts[0]! : Buffer.concat(parts);
+    if (this.#taken.length < 1000) this.#taken += taken.toString("latin1", 0, 1000);
     return taken;
   }
 
@@ -190,19 +195,19 @@ export class RawVisitor {
   /** A line without its CRLF. */
   async #line(): Promise<string> {
     for (;;) {
-      const text = this.unread;
-      const end = text.indexOf("\n");
+      const end = this.#unread[0]?.indexOf("\n") ?? -1;
       if (end >= 0) {
         const line = (await this.bytes(end + 1)).toString("latin1");
         if (!line.endsWith("\r\n")) throw new Error(`a line without CR: ${JSON.stringify(line)}`);
         return line.slice(0, -2);
       }
-      await this.#more();
+      if (this.#unread.length > 1) this.#unread.splice(0, 2, Buffer.concat(this.#unread.slice(0, 2)));
+      else await this.#more();
     }
   }
 
   async #more(): Promise<void> {
-    if (this.#end) throw new Cut(this.#end, this.#taken + this.unread);
+    if (this.#end) throw new Cut(this.#end, this.#taken + this.unread.slice(0, 1000));
     await new Promise<void>((resolve) => {
       this.#wake = resolve;
     });

@@ -67,6 +67,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     },
   };
   const connections = new Map<Socket, VisitorConnection>();
+  let onEmptied: (() => void) | undefined;
 
   const server = createServer({
     insecureHTTPParser: false,
@@ -92,7 +93,10 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       socket,
       limits,
       onFlood: () => refuse(connection, malformedRequest("What was sent is no HTTP request.")),
-      onClosed: () => void connections.delete(socket),
+      onClosed: () => {
+        connections.delete(socket);
+        if (connections.size === 0) onEmptied?.();
+      },
     });
     connections.set(socket, connection);
     if (stopping) connection.stop();
@@ -199,11 +203,16 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       const closed = new Promise<void>((resolve) => {
         server.close(() => resolve());
       });
+      const emptied = new Promise<void>((resolve) => {
+        onEmptied = resolve;
+        if (connections.size === 0) resolve();
+      });
       for (const connection of connections.values()) connection.stop();
       const timer = setTimeout(() => {
         for (const socket of connections.keys()) socket.destroy();
       }, graceMs);
-      await closed;
+      // Node says `closed` before the last connections have told their visits.
+      await Promise.all([closed, emptied]);
       clearTimeout(timer);
     },
   };

@@ -75,6 +75,11 @@ export class EdgeUnderTest implements AsyncDisposable {
     });
   }
 
+  /** Resolves when no visitor's connection is left. */
+  async emptied(): Promise<void> {
+    while (this.edge.connections > 0) await new Promise((resolve) => setImmediate(resolve));
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     for (const visitor of this.#visitors) visitor.close();
     await this.edge.stop(0);
