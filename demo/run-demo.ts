@@ -42,8 +42,8 @@ export async function runDemo(options: DemoOptions): Promise<void> {
       file: programs.server,
       args: [
         `--data-dir=${join(directory, "server")}`,
-        `--http-listen=${await visitorsAddress(options)}`,
-        `--grpc-listen=${await listenAddress(options.preferred.grpc)}`,
+        `--http-listen=${await addressBeside(options.targetPort, options.preferred.http)}`,
+        `--grpc-listen=${await addressBeside(options.targetPort, options.preferred.grpc)}`,
       ],
       print,
       colours,
@@ -79,8 +79,8 @@ export async function runDemo(options: DemoOptions): Promise<void> {
 }
 
 /** Loopback only: a demo opens nothing to the network. Nor does it take the port that it is asked to expose. */
-async function visitorsAddress({ preferred, targetPort }: DemoOptions): Promise<string> {
-  return targetPort === preferred.http ? "127.0.0.1:0" : listenAddress(preferred.http);
+async function addressBeside(targetPort: number | undefined, preferredPort: number): Promise<string> {
+  return listenAddress(preferredPort === targetPort ? 0 : preferredPort);
 }
 
 async function createKey(serverFile: string, dataDir: string, publicAddress: string): Promise<string> {

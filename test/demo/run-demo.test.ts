@@ -66,12 +66,13 @@ test("a target where something listens is exposed instead of the sample app", as
 
 test("a target where nothing listens gets a warning and a tunnel, and the server stays off its port", async () => {
   const port = await freePort();
-  const demo = startDemo({ targetPort: port, preferred: { http: port, grpc: 0 } });
+  const demo = startDemo({ targetPort: port, preferred: { http: port, grpc: port } });
   await demo.printed(/through the tunnel/);
   demo.stop();
   await demo.ended;
   expect(demo.lines.join("\n")).toContain(`nothing listens on 127.0.0.1:${port} yet`);
   expect(demo.lines.join("\n")).toContain("http-listen=127.0.0.1:0");
+  expect(demo.lines.join("\n")).toContain("grpc-listen=127.0.0.1:0");
 });
 
 test("a client that dies ends the demo with its last output, and the server stops in order", async () => {

@@ -2,9 +2,9 @@
 const log = (message, fields) => {
   console.log(JSON.stringify({ time: new Date().toISOString(), level: "info", ...fields, message }));
 };
-log("online", { arguments: process.argv.slice(2), key: process.env.TUNNEL_KEY });
 const alive = setInterval(() => undefined, 1000);
 process.on("SIGTERM", () => {
   log("stopped");
   clearInterval(alive);
 });
+log("online", { arguments: process.argv.slice(2), key: process.env.TUNNEL_KEY });

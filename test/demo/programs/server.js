@@ -19,10 +19,10 @@ if (process.argv[2] === "key") {
 } else {
   mkdirSync(options["data-dir"], { recursive: true });
   log("starting", options);
-  log("listening", { httpPort: 18080, grpcPort: 17000 });
   const alive = setInterval(() => undefined, 1000);
   process.on("SIGTERM", () => {
     log("stopped");
     clearInterval(alive);
   });
+  log("listening", { httpPort: 18080, grpcPort: 17000 });
 }
