@@ -3,7 +3,7 @@ import { ReceiveWindow, type WindowBudget } from "./credit.ts";
 import { TunnelError } from "./errors.ts";
 import type { Accept, Open, ResetCode } from "./messages.ts";
 import type { ChunkSource, SendQueue } from "./send-queue.ts";
-import type { LinkStream, StreamFailure, StreamHandler } from "./stream.ts";
+import { SILENT, type LinkStream, type StreamFailure, type StreamHandler } from "./stream.ts";
 
 /** A writer is asked to pause when this much of its stream waits for its turn or for credit. */
 const QUEUED_BYTES = 64 * 1024;
@@ -30,6 +30,7 @@ export class MuxStream implements LinkStream, ChunkSource {
   #receiving: "head" | "open" | "ended";
   #accepted: boolean;
   #over = false;
+  #completeBehindEnd = false;
 
   #credit: number;
   #queue: Buffer[] = [];
@@ -111,6 +112,12 @@ export class MuxStream implements LinkStream, ChunkSource {
 
   reset(code: ResetCode, detail = ""): void {
     if (this.#over) return;
+    // It says that the answer is whole, so it must not overtake it.
+    if (code === "COMPLETE" && this.#sending === "ending") {
+      this.#completeBehindEnd = true;
+      this.handler = SILENT;
+      return;
+    }
     this.#finish();
     this.#owner.queue.control({ message: "reset", reset: { stream: this.id, code, detail } });
   }
@@ -229,6 +236,7 @@ export class MuxStream implements LinkStream, ChunkSource {
 
   #endSending(): void {
     this.#sending = "ended";
+    if (this.#completeBehindEnd) this.reset("COMPLETE");
     this.#head = undefined;
     this.#finishWhenEnded();
   }

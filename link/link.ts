@@ -3,10 +3,10 @@ import { ChunkReader, END, TRAILERS } from "./chunks.ts";
 import { WindowBudget } from "./credit.ts";
 import { TunnelError } from "./errors.ts";
 import { MuxStream, type StreamOwner } from "./link-stream.ts";
-import type { Control, Kind, Open, SessionMessage } from "./messages.ts";
+import type { Control, Kind, Open, ResetCode, SessionMessage } from "./messages.ts";
 import { SendQueue } from "./send-queue.ts";
 import { StreamIds } from "./stream-ids.ts";
-import type { LinkStream, StreamHandler } from "./stream.ts";
+import { SILENT, type LinkStream, type StreamHandler } from "./stream.ts";
 
 /** Streams that the other end may hold open on one connection. */
 const MAX_PEER_STREAMS = 16_384;
@@ -191,7 +191,7 @@ export class Link {
       case "credit":
         return this.#stream(control.credit.stream)?.receiveCredit(control.credit.bytes);
       case "reset":
-        return this.#stream(control.reset.stream)?.fail(control.reset.code, control.reset.detail);
+        return this.#stream(control.reset.stream)?.fail(knownCode(control.reset.code), control.reset.detail);
       case "ping":
         return this.#queue.control({ message: "pong", pong: control.ping });
       case "pong":
@@ -217,7 +217,7 @@ export class Link {
       owner: this.#owner,
       opener: false,
       credit: this.peerStreamCredit,
-      handler: IGNORE,
+      handler: SILENT,
     });
     this.#streams.set(id, stream);
     this.#peerStreams++;
@@ -268,15 +268,11 @@ function closedQueue(carrier: Carrier): SendQueue {
   return queue;
 }
 
+/** A code that this version does not know arrives as its number. */
+function knownCode(code: ResetCode | number): ResetCode {
+  return typeof code === "number" ? "INTERNAL" : code;
+}
+
 function internalError(cause: unknown): TunnelError {
   return new TunnelError("internal", "an error in this program", { cause });
 }
-
-const IGNORE: StreamHandler = {
-  accepted() {},
-  interim() {},
-  data() {},
-  end() {},
-  reset() {},
-  drained() {},
-};

@@ -20,7 +20,10 @@ export interface LinkStream {
   write(chunk: Buffer): boolean;
   /** Ends this direction behind everything written, with a trailer section if there is one. */
   end(trailers?: Buffer): void;
-  /** Ends both directions at once, drops what is queued, and silences the handler. */
+  /**
+   * Ends both directions at once, drops what is queued, and silences the handler. Only `COMPLETE` behind `end` waits until
+   * everything written has left, since it says that the answer is whole.
+   */
   reset(code: ResetCode, detail?: string): void;
   /** Gives credit back for bytes of `data` that have been passed on. */
   consumed(bytes: number): void;
@@ -41,3 +44,13 @@ export interface StreamHandler {
   /** Writing may go on after a `write` that returned false. */
   drained(): void;
 }
+
+/** Hears of everything and does nothing. */
+export const SILENT: StreamHandler = {
+  accepted() {},
+  interim() {},
+  data() {},
+  end() {},
+  reset() {},
+  drained() {},
+};

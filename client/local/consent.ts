@@ -141,7 +141,7 @@ function addressRule(address: string, prefix: number, ports: readonly PortRange[
   list.addSubnet(mapped ?? address, mapped === undefined ? prefix : prefix - 96, family);
   // The families apart: BlockList has ::/0 contain every IPv4 address.
   return (asked, port) =>
-    inRanges(port, ports) && asked.family === family && list.check(asked.address, family);
+    inRanges(port, ports) && asked.family === family && list.check(asked.address, asked.family);
 }
 
 function nameRule(name: string, ports: readonly PortRange[]): Rule {

@@ -49,7 +49,7 @@ export class LocalService {
     const socket = dialTarget(this.options);
     const release = () => this.#release(socket);
     const destroy = () => socket.destroy();
-    // Between two requests nobody else listens.
+    // Between two requests nobody else listens, and a service may reset what is idle.
     socket.on("error", ignore);
     socket.on("free", release);
     socket.on("timeout", destroy);
@@ -70,7 +70,6 @@ export class LocalService {
       return;
     }
     socket.on("data", destroyThis);
-    socket.on("end", destroyThis);
     socket.setTimeout(socket.idleMs);
     socket.unref();
     socket.resume();
@@ -87,7 +86,6 @@ export class LocalService {
     for (let socket = this.#idle.pop(); socket; socket = this.#idle.pop()) {
       if (!usable(socket)) continue;
       socket.off("data", destroyThis);
-      socket.off("end", destroyThis);
       socket.setTimeout(0);
       socket.ref();
       return socket;
@@ -122,7 +120,7 @@ class ConnectionSource extends Agent {
     this.#reuses = reuses;
   }
 
-  /** Called by node:http for each request; not in its documentation, but what every agent has overridden since 0.12. */
+  /** Called by node:http for each request. Not in its documentation; checked with Node 20, 22 and 24. */
   addRequest(request: ClientRequest): void {
     const socket = this.#take();
     if (this.#reuses) request.reusedSocket = !socket.pending;

@@ -5,6 +5,7 @@ import { TunnelError } from "../../link/errors.ts";
 import type { Control, Interim } from "../../link/messages.ts";
 import { roundTrip, linkPair, openStream } from "../support/link-pair.ts";
 import { accept, chunk, linkAndRawPeer, open } from "../support/raw-peer.ts";
+import { turn, turnsUntil } from "../support/turns.ts";
 
 const NO_DATA = Buffer.alloc(0);
 
@@ -90,7 +91,7 @@ describe.each([undefined, 1])("in slices of %s bytes", (slice) => {
       expect(events.at(-1)).toBe("reset LINK_LOST");
       expect(events.filter((event) => event.startsWith("reset"))).toHaveLength(1);
     }
-    await expect.poll(() => peer.over, { interval: 1 }).toBe(true);
+    await turnsUntil(() => peer.over);
   });
 });
 
@@ -114,7 +115,7 @@ test("what stands behind a breach in the same batch is not looked at", async () 
 test("more than 16,384 streams at once are refused one by one, and room comes back", async () => {
   const { end, peer } = linkAndRawPeer();
   peer.say(Array.from({ length: 16_386 }, (_, i) => open(2 * i + 1)));
-  await expect.poll(() => peer.heard.length, { interval: 1 }).toBe(2);
+  await turnsUntil(() => peer.heard.length >= 2);
   expect(peer.heard).toEqual(
     [32_769, 32_771].map((stream) => ({
       message: "reset",
@@ -135,7 +136,7 @@ test("pings are answered", async () => {
     { message: "ping", ping: { id: 0xffff_ffff } },
   ]);
   peer.say([{ message: "pong", pong: { id: 99 } }]);
-  await expect.poll(() => peer.heard.length, { interval: 1 }).toBe(2);
+  await turnsUntil(() => peer.heard.length >= 2);
   expect(peer.heard).toEqual([
     { message: "pong", pong: { id: 7 } },
     { message: "pong", pong: { id: 0xffff_ffff } },
@@ -275,13 +276,9 @@ function bytes(stream: number, length: number): Buffer {
   return Buffer.concat(run);
 }
 
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}
-
 /** What the peer has said has been heard. */
 async function heard(peer: { carrier: { inFlight: number } }): Promise<void> {
-  while (peer.carrier.inFlight > 0) await turn();
+  await turnsUntil(() => peer.carrier.inFlight === 0);
 }
 
 async function roundTripOf(
@@ -289,6 +286,6 @@ async function roundTripOf(
   end: { carrier: { inFlight: number } },
 ): Promise<void> {
   peer.say([{ message: "ping", ping: { id: 1 } }]);
-  await expect.poll(() => peer.heard.some(({ message }) => message === "pong"), { interval: 1 }).toBe(true);
-  while (end.carrier.inFlight > 0) await turn();
+  await turnsUntil(() => peer.heard.some(({ message }) => message === "pong"));
+  await turnsUntil(() => end.carrier.inFlight === 0);
 }

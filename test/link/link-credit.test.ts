@@ -5,6 +5,7 @@ import type { LinkStream } from "../../link/stream.ts";
 import { type Exchange, linkPair, openStream, roundTrip } from "../support/link-pair.ts";
 import { chunk, linkAndRawPeer, open, type RawPeer } from "../support/raw-peer.ts";
 import { RecordingHandler } from "../support/recording-handler.ts";
+import { turnsUntil } from "../support/turns.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -78,7 +79,7 @@ describe("pausing a writer", () => {
       };
     }
     pair.server.carrier.release();
-    await expect.poll(() => answers.length, { interval: 1 }).toBe(100);
+    await turnsUntil(() => answers.length === 100);
     expect(answers.every(Boolean)).toBe(true);
   });
 
@@ -94,9 +95,7 @@ describe("pausing a writer", () => {
     // A full queue, four batches under way, and one write of each stream to find out.
     expect(written).toBeLessThan(MIB + 64 * KIB + 4 * 192 * KIB + 200 * 8 * KIB);
     pair.server.carrier.release();
-    await expect
-      .poll(() => sum(streams.map((s) => s.farHandler.receivedBytes)), { interval: 1 })
-      .toBe(written);
+    await turnsUntil(() => sum(streams.map((s) => s.farHandler.receivedBytes)) === written);
   });
 });
 
@@ -138,11 +137,9 @@ test("beside 16 stalled readers a fast one moves 64 MB", async () => {
   await roundTrip(pair.server);
   pair.client.onOpened = undefined;
   const fast = await openStream(pair);
-  const started = performance.now();
   new Pump(fast.near, fast.nearHandler, 64_000_000).go();
   await fast.farHandler.until(({ ended }) => ended);
   expect(fast.farHandler.receivedBytes).toBe(64_000_000);
-  expect(performance.now() - started).toBeLessThan(10_000);
   for (const { writtenBytes } of stalled) {
     expect(writtenBytes).toBeLessThanOrEqual(INITIAL_WINDOW_BYTES + 128 * KIB);
   }
@@ -165,7 +162,7 @@ test("what stalled streams have queued takes no room from others", async () => {
 });
 
 test("a thousand streams that write at once all finish, whole", async () => {
-  const pair = linkPair({ recording: { keep: false } });
+  const pair = linkPair({ recording: { keep: false, hash: true } });
   const streams = await Promise.all(Array.from({ length: 1000 }, () => openStream(pair)));
   const totals = streams.map((_, i) => 40_000 + ((i * 7919) % 90_000));
   streams.forEach(({ near, nearHandler }, i) => new Pump(near, nearHandler, totals[i]).go());
@@ -220,6 +217,17 @@ test("after 10,000 streams with every kind of end the budget is whole", async ()
   }
 }, 60_000);
 
+test("a direction that has ended leaves its room to others, though its stream lives on", async () => {
+  const pair = linkPair({ recording: { keep: false } });
+  const uploads = await Promise.all(Array.from({ length: 17 }, () => openStream(pair)));
+  for (const { near, nearHandler } of uploads) new Pump(near, nearHandler, 16 * MIB).go();
+  await Promise.all(uploads.map(({ farHandler }) => farHandler.until(({ ended }) => ended)));
+  const streams = await Promise.all(Array.from({ length: 17 }, () => openStream(pair)));
+  const stalled = await Promise.all(streams.map((stream) => growAndStall(stream)));
+  await Promise.all(stalled.map((handler) => handler.until((h) => h.receivedBytes > 3 * MIB)));
+  expect(pair.client.link.streams).toBe(34);
+});
+
 test("what lags behind does not keep whole batches in memory", async () => {
   const { end, peer } = linkAndRawPeer({ recording: { consume: false } });
   peer.say([open(1), open(3)]);
@@ -256,7 +264,7 @@ async function roundTripWith(peer: RawPeer): Promise<void> {
   const pongs = (): number => peer.heard.filter(({ message }) => message === "pong").length;
   const before = pongs();
   peer.say([{ message: "ping", ping: { id: 1 } }]);
-  await expect.poll(pongs, { interval: 1 }).toBe(before + 1);
+  await turnsUntil(() => pongs() > before);
 }
 
 function hashOf(bytes: number): string {

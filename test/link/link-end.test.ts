@@ -3,6 +3,7 @@ import { TunnelError } from "../../link/errors.ts";
 import { linkPair, openRequest, openStream, roundTrip } from "../support/link-pair.ts";
 import { linkAndRawPeer, open } from "../support/raw-peer.ts";
 import { RecordingHandler } from "../support/recording-handler.ts";
+import { turn, turnsUntil } from "../support/turns.ts";
 
 const KIB = 1024;
 
@@ -44,18 +45,22 @@ test("what is said behind the end no longer reaches a carrier that has ended", a
   const { end, peer } = linkAndRawPeer({ recording: { consume: false } });
   peer.say([open(1)]);
   const { stream } = await end.arrival();
+  const carrierEnd = vi.spyOn(end.carrier, "end").mockImplementationOnce(() => {
+    end.carrier.end();
+    // The memory carrier throws if something follows its end, and if it is ended twice.
+    queueMicrotask(() => {
+      stream.write(Buffer.from("late"));
+      end.link.say({ message: "drain", drain: { graceMs: 1 } });
+      end.link.ping(() => {});
+      stream.reset("SHUTTING_DOWN");
+    });
+  });
   end.link.end();
   stream.accept(Buffer.from("200"));
-  await expect.poll(() => peer.heard.length, { interval: 1 }).toBe(1);
-  await turn();
-  // The memory carrier throws if something follows its end.
-  stream.write(Buffer.from("late"));
-  stream.consumed(1);
-  end.link.say({ message: "drain", drain: { graceMs: 1 } });
-  stream.reset("SHUTTING_DOWN");
-  await turn();
-  await turn();
+  await end.until(() => end.over !== undefined);
+  expect(carrierEnd).toHaveBeenCalled();
   expect(peer.heard.map(({ message }) => message)).toEqual(["accept"]);
+  expect(end.over).toEqual({ error: undefined });
 });
 
 test("a peer that never reads is cut after 5 seconds", async () => {
@@ -176,7 +181,7 @@ describe("a link may be closed from inside a callback while a batch is being han
       end.link.close();
     };
     peer.say([open(1), open(3), { message: "ping", ping: { id: 1 } }]);
-    await expect.poll(() => peer.over, { interval: 1 }).toBe(true);
+    await turnsUntil(() => peer.over);
     expect(peer.heard).toEqual([]);
     expect(end.link.streams).toBe(0);
   });
@@ -224,7 +229,3 @@ test("whenNoStreams calls back at once, or when the last one is over, once", asy
   (await openStream(pair)).near.reset("CANCELLED");
   expect(calls).toEqual(["none", "last"]);
 });
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
-}

@@ -4,6 +4,7 @@ import { type LinkEnd, linkPair, openStream, roundTrip } from "../support/link-p
 import { accept, linkAndRawPeer } from "../support/raw-peer.ts";
 import { RecordingHandler } from "../support/recording-handler.ts";
 import type { SentBatch } from "../support/memory-carrier.ts";
+import { turn, turnsUntil } from "../support/turns.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -200,7 +201,7 @@ test("what is said in the turn in which room comes free leaves together too", as
   // Said between the reports of two written batches.
   peer.onBatch = () => end.open();
   end.carrier.release(4);
-  await expect.poll(() => end.carrier.sent.length, { interval: 1 }).toBeGreaterThan(before);
+  await turnsUntil(() => end.carrier.sent.length > before);
   peer.onBatch = undefined;
   expect(end.carrier.sent.slice(before).map(kinds)).toEqual([["open", "open", "open", "open", "open"]]);
 });
@@ -274,6 +275,7 @@ test("details of resets leave no mark on what may be said later", async () => {
   }
   expect(pair.server.over).toBeUndefined();
   expect(pair.client.arrivals).toHaveLength(3000);
+  expect(pair.server.carrier.largestBatchBytes).toBeLessThan(1.2 * MIB);
 });
 
 test("a stream with much queued does not delay a small one by more than what is under way and a batch", async () => {
@@ -299,7 +301,7 @@ test("streams take turns by the chunk", async () => {
   await fillPipe(end);
   for (const stream of streams) stream.write(Buffer.alloc(200 * KIB));
   end.carrier.release();
-  await expect.poll(() => peer.chunks.length, { interval: 1 }).toBe(12);
+  await turnsUntil(() => peer.chunks.length === 12);
   expect(peer.chunks.map(({ stream }) => stream)).toEqual([2, 4, 6, 2, 4, 6, 2, 4, 6, 2, 4, 6]);
 });
 
@@ -432,11 +434,6 @@ async function fillPipe({ carrier, link }: LinkEnd): Promise<void> {
     link.ping(() => {});
     await turn();
   }
-}
-
-/** What was scheduled for the end of this turn has run. */
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }
 
 function holds(batch: SentBatch, stream: number): boolean {

@@ -3,6 +3,7 @@ import { MAX_WINDOW_BYTES } from "../../link/credit.ts";
 import type { LinkStream, StreamFailure, StreamHandler } from "../../link/stream.ts";
 import { type LinkEnd, linkPair, openRequest } from "../support/link-pair.ts";
 import { Random, SEEDS } from "../support/random.ts";
+import { turn } from "../support/turns.ts";
 
 /** What both ends of one stream have in common: the truth that the link is held to. */
 interface Exchange {
@@ -255,8 +256,4 @@ function pattern(stream: number, opener: boolean, offset: number, length: number
     parts.push(PATTERN.subarray(0, left));
   }
   return parts.length === 1 ? parts[0]! : Buffer.concat(parts);
-}
-
-function turn(): Promise<void> {
-  return new Promise((resolve) => setImmediate(resolve));
 }

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
 import { END } from "../../link/chunks.ts";
+import type { ResetCode } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import { linkPair, type LinkEnd, openStream, roundTrip } from "../support/link-pair.ts";
 import { accept, chunk, linkAndRawPeer, open } from "../support/raw-peer.ts";
 import type { RecordingHandler } from "../support/recording-handler.ts";
+import { turnsUntil } from "../support/turns.ts";
 
 const KIB = 1024;
 
@@ -170,6 +172,18 @@ test("a stream that is opened and reset in one turn is seen and gone", async () 
   expect(handler.events).toEqual(["reset CANCELLED"]);
   await roundTrip(pair.server);
   expectBothAlive(pair);
+});
+
+test("a code that this version does not know counts as internal", async () => {
+  const { end, peer } = linkAndRawPeer();
+  const { stream, handler } = end.open();
+  await turnsUntil(() => peer.batches === 1);
+  // As it comes from proto-loader.
+  const code = 77 as unknown as ResetCode;
+  peer.say([{ message: "reset", reset: { stream: stream.id, code, detail: "from the future" } }]);
+  await handler.until(({ failure }) => failure !== undefined);
+  expect([handler.failure, handler.detail]).toEqual(["INTERNAL", "from the future"]);
+  expect(end.over).toBeUndefined();
 });
 
 test("late words about a stream that is over are no breach", async () => {

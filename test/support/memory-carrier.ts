@@ -17,7 +17,10 @@ export interface SentBatch {
   data: Buffer;
 }
 
-/** Two carriers joined in memory. What one sends the other gets in a later turn, copied, as over a network. */
+/**
+ * Two carriers joined in memory. What one sends the other gets in a later turn, copied, as over a network. To send
+ * behind an end or abort is a mistake, and throws.
+ */
 export function memoryCarriers(options: MemoryCarrierOptions = {}): [MemoryCarrier, MemoryCarrier] {
   const left = new MemoryCarrier(options);
   const right = new MemoryCarrier(options);
@@ -58,8 +61,8 @@ export class MemoryCarrier implements Carrier {
   }
 
   send(batch: Batch, written: () => void): void {
-    if (this.#over) return;
     if (this.#ended) throw new Error("a batch was sent behind the end");
+    if (this.#over) return;
     const copy = copyOf(batch);
     if (this.#options.record === true) this.sent.push(copy);
     this.largestBatchBytes = Math.max(this.largestBatchBytes, sizeOf(copy));
@@ -79,6 +82,7 @@ export class MemoryCarrier implements Carrier {
   }
 
   abort(): void {
+    this.#ended = true;
     if (this.#over) return;
     this.#over = true;
     this.#outbox = [];

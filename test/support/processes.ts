@@ -1,4 +1,5 @@
 import { spawn, type ChildProcess } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -111,11 +112,20 @@ export async function createKeyByCommand(
   args: string[] = [],
 ): Promise<string> {
   const { code, output } = await runProgram(SERVER, [
-    ...["key", "create", "--data-dir", dataDir, "--json", "--public-address", `127.0.0.1:${grpcPort}`],
+    ...["key", "create", "--data-dir", dataDir, "--json"],
+    ...(args.includes("--public-address") ? [] : ["--public-address", `127.0.0.1:${grpcPort}`]),
     ...(args.includes("--name") ? args : ["--name", "test", ...args]),
   ]);
   if (code !== 0) throw new Error(`key create failed:\n${output}`);
   return (JSON.parse(output) as { key: string }).key;
+}
+
+/**
+ * An address of this machine's loopback that nobody else uses: a server that is killed there finds its ports free
+ * when it returns.
+ */
+export function ownLoopbackAddress(): string {
+  return `127.${randomInt(1, 255)}.${randomInt(0, 255)}.${randomInt(1, 255)}`;
 }
 
 export async function temporaryDirectory(): Promise<AsyncDisposable & { path: string }> {

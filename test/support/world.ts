@@ -55,6 +55,8 @@ export interface VisitOptions {
   headers?: Record<string, string>;
   body?: Buffer | string;
   agent?: http.Agent;
+  /** Where the server listens; 127.0.0.1 if left out. */
+  address?: string;
 }
 
 export interface LoggedLine {
@@ -123,10 +125,10 @@ export async function startWorld(options: WorldOptions): Promise<World> {
 
 /** One request over node:http, its answer read whole. */
 export function request(port: number, path: string, options: VisitOptions = {}): Promise<Answer> {
-  const { method = "GET", host = "app.localhost", headers, body, agent } = options;
+  const { method = "GET", host = "app.localhost", headers, body, agent, address = "127.0.0.1" } = options;
   return new Promise((resolve, reject) => {
     const outgoing = http.request(
-      { host: "127.0.0.1", port, path, method, agent: agent ?? false, headers: { Host: host, ...headers } },
+      { host: address, port, path, method, agent: agent ?? false, headers: { Host: host, ...headers } },
       (incoming) => {
         const chunks: Buffer[] = [];
         incoming.on("data", (chunk: Buffer) => chunks.push(chunk));

@@ -221,6 +221,22 @@ test("a service that refuses an upload with a reset behind its answer is still h
   }
 });
 
+test("a body without a length is cut by a reset, even where only a write noticed it", async () => {
+  await using backend = await RawBackend.start(async (connection) => {
+    connection.pause();
+    await connection.send("HTTP/1.1 200 OK\r\n\r\npartial");
+    connection.close();
+  });
+  const service = serviceAt(backend.target);
+  for (let i = 0; i < 100; i++) {
+    const { stream, finished } = new Replay(service, { method: "POST", streaming: true });
+    const upload = stream.feedAll(Buffer.alloc(1024 * 1024));
+    expect((await finished).failure).toBe("CONNECTION_LOST");
+    expect(stream.ended).toBe(false);
+    await upload;
+  }
+});
+
 test("200 exchanges at once are never mixed up", async () => {
   await using backend = await RawBackend.start(async (connection) => {
     for (;;) {

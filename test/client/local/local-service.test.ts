@@ -114,15 +114,18 @@ test("a request is not sent again once anything of an answer has come", async ()
   expect(backend.connections).toHaveLength(1);
 });
 
-test("a connection that the service closes while idle is forgotten", async () => {
-  await using backend = await RawBackend.answering(OK);
-  const service = serviceAt(backend.target);
-  await warm(service);
-  backend.connections[0]!.end();
-  await untilIdle(service, 0);
-  expect((await visit(service)).body).toBe("ok");
-  expect(backend.connections).toHaveLength(2);
-});
+test.each(["end", "reset"] as const)(
+  "a connection that the service closes (%s) while idle is forgotten",
+  async (how) => {
+    await using backend = await RawBackend.answering(OK);
+    const service = serviceAt(backend.target);
+    await warm(service);
+    backend.connections[0]![how]();
+    await untilIdle(service, 0);
+    expect((await visit(service)).body).toBe("ok");
+    expect(backend.connections).toHaveLength(2);
+  },
+);
 
 test.each([
   ["Connection: close", "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"],

@@ -1,0 +1,71 @@
+import { describe, expect, test } from "vitest";
+import { withinBatchLimits } from "../../link/batch-limits.ts";
+import { linkService, type WireBatch } from "../../link/contract.ts";
+import type { Control, Tunnel } from "../../link/messages.ts";
+import { chunk, open } from "../support/raw-peer.ts";
+
+const { requestSerialize, requestDeserialize } = linkService.Connect;
+const read = withinBatchLimits(requestDeserialize);
+
+function wire(control: Control[], data: Buffer = Buffer.alloc(0)): Buffer {
+  return requestSerialize({ control, data } as WireBatch);
+}
+
+describe("a batch as a sender makes it is read", () => {
+  test.each<[string, Buffer]>([
+    ["empty", Buffer.alloc(0)],
+    [
+      "4,097 heads with every field set",
+      wire(Array.from({ length: 4_097 }, (_, i) => open(2 * i + 2, { end: true }))),
+    ],
+    ["data that looks like fields", wire([], chunk(2, 0, Buffer.alloc(65_536, 0x0a)))],
+    ["heads that look like fields", wire([open(2, { head: Buffer.alloc(200_000, 0x0a) })])],
+    [
+      "a thousand tunnels",
+      wire([
+        { message: "tunnels", tunnels: { tunnels: Array.from({ length: 1_000 }, (_, id) => tunnel(id)) } },
+      ]),
+    ],
+  ])("%s", (_name, bytes) => {
+    expect(read(bytes)).toEqual(requestDeserialize(bytes));
+  });
+});
+
+test.each<[string, Buffer]>([
+  ["control messages without content", Buffer.alloc(200_000).fill(Buffer.from([0x0a, 0x00]))],
+  ["pings", Buffer.alloc(200_000).fill(Buffer.from([0x0a, 0x02, 0x32, 0x00]))],
+  ["empty names in one Hello", wire([{ message: "tunnels", tunnels: { tunnels: Array(70_000).fill({}) } }])],
+  ["Hellos", Buffer.alloc(80).fill(Buffer.from([0x0a, 0x02, 0x0a, 0x00]))],
+  [
+    "Hellos in one control message",
+    Buffer.from([0x0a, 40, ...Buffer.alloc(40).fill(Buffer.from([0x0a, 0x00]))]),
+  ],
+  ["fields that nobody knows", Buffer.alloc(200_000).fill(Buffer.from([0x78, 0x00]))],
+  ["groups", Buffer.alloc(1_000, 0x0b)],
+])("too many %s are refused before they are built", (_name, bytes) => {
+  const built: Buffer[] = [];
+  const spy = withinBatchLimits((bytes) => built.push(bytes));
+  expect(() => spy(bytes)).toThrow(RangeError);
+  expect(built).toEqual([]);
+});
+
+test("every batch cut short anywhere is left to the reader to complain of", () => {
+  const whole = wire([open(2), open(4)], chunk(2, 1, "hello"));
+  for (let length = 0; length < whole.length; length++) {
+    let reached = 0;
+    withinBatchLimits(() => reached++)(whole.subarray(0, length));
+    expect(reached).toBe(1);
+  }
+});
+
+test("counting a batch full of data costs next to nothing", () => {
+  const bytes = wire([], Buffer.alloc(4_000_000, 0x0a));
+  const count = withinBatchLimits(() => undefined);
+  const startMs = performance.now();
+  for (let i = 0; i < 1_000; i++) count(bytes);
+  expect(performance.now() - startMs).toBeLessThan(100);
+});
+
+function tunnel(id: number): Tunnel {
+  return { id, name: "n", kind: "HTTP", url: "http://a/", target: "b:1" };
+}
