@@ -31,8 +31,7 @@ export function keepAlive(
           if (link.closed) return;
           const now = progressOf(link);
           if (answered) timer = setTimeout(probe, Math.max(0, intervalMs - timeoutMs));
-          else if (now.received !== before.received || (now.inFlight > 0 && now.written !== before.written))
-            check(now);
+          else if (hasMoved(before, now)) check(now);
           else {
             const seconds = Math.round((performance.now() - sentAt) / 1000);
             link.close(
@@ -58,6 +57,12 @@ interface Progress {
   received: number;
   inFlight: number;
   written: number;
+}
+
+/** Whether bytes came, or batches have been leaving all the time: one that is just on its way says nothing. */
+function hasMoved(before: Progress, now: Progress): boolean {
+  if (now.received !== before.received) return true;
+  return before.inFlight > 0 && now.inFlight > 0 && now.written !== before.written;
 }
 
 function progressOf(link: Link): Progress {
