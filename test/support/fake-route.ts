@@ -65,6 +65,11 @@ export class FakeVisit implements LinkStream {
     return Buffer.concat(this.chunks);
   }
 
+  /** Whether the answer was given to its end. */
+  get answered(): boolean {
+    return this.#answerEnded;
+  }
+
   get over(): boolean {
     return this.#failed || this.wasReset !== undefined || (this.ended && this.#answerEnded);
   }

@@ -20,7 +20,6 @@ export class Answer {
   readonly #onSent: () => void;
   #contentLength: number | undefined;
   #chunked = false;
-  #headWaits = false;
 
   constructor(options: { response: ServerResponse; http10: boolean; onSent: () => void }) {
     this.#response = options.response;
@@ -44,19 +43,15 @@ export class Answer {
     this.#chunked = this.#contentLength === undefined && !this.#http10;
     this.#response.sendDate = false;
     if (!this.#writeHead(head.status, head.reason, answer.fields)) return false;
-    if (!bodyless) {
-      // What follows in this turn leaves in one packet with the head; if nothing follows, the head does not wait.
-      this.#headWaits = true;
-      process.nextTick(flushHead, this);
-    }
+    // The head does not wait for the body; what follows in this turn leaves in one packet with it, since node corks the
+    // socket. `flushHeaders` would encode it as UTF-8.
+    if (!bodyless) this.#response.write("", "latin1");
     return true;
   }
 
-  flushHead(): void {
-    if (!this.#headWaits || this.state !== "begun") return;
-    this.#headWaits = false;
-    // `flushHeaders` would encode the head as UTF-8.
-    this.#response.write("", "latin1");
+  /** Whether all octets are there that the head promised. */
+  get full(): boolean {
+    return this.state === "begun" && this.bytes === this.#contentLength;
   }
 
   /** Whether so many more octets fit the answer. */
@@ -69,7 +64,6 @@ export class Answer {
 
   /** `false`: the socket has enough for now; the bytes are taken all the same. */
   write(chunk: Buffer): boolean {
-    this.#headWaits = false;
     this.bytes += chunk.length;
     return this.#response.write(chunk);
   }
@@ -121,8 +115,4 @@ export class Answer {
       return false;
     }
   }
-}
-
-function flushHead(answer: Answer): void {
-  answer.flushHead();
 }

@@ -2,16 +2,15 @@ import { createServer, type IncomingMessage, type ServerResponse } from "node:ht
 import type { Socket } from "node:net";
 import type { Log } from "../../../runtime/log.ts";
 import type { Route } from "../../routing/route.ts";
-import { logAccess } from "./access-log.ts";
 import { refusalForClientError, type ClientError } from "./client-error.ts";
-import { errorBytes } from "./error-page.ts";
 import { listen, type Address } from "./listen.ts";
-import { malformedRequest, NO_CONNECT, type Refusal } from "./refusals.ts";
+import { refuseInput } from "./refused-input.ts";
+import { malformedRequest, NO_CONNECT } from "./refusals.ts";
 import { checkRequest } from "./request-check.ts";
-import { newRequestId } from "./request-id.ts";
 import { protocolsToOffer, visitUpgrade } from "./upgrade.ts";
 import { Visit, type VisitContext } from "./visit.ts";
 import { VisitorConnection } from "./visitor-connection.ts";
+import { serveWithoutUpgrade } from "./without-upgrade.ts";
 
 export interface HttpEdgeOptions {
   /** All addresses, IPv6 and IPv4, if left out. */
@@ -22,7 +21,7 @@ export interface HttpEdgeOptions {
   domain: string;
   /** By normalised hostname. */
   findRoute: (hostname: string) => Route | undefined;
-  log: Pick<Log, "info">;
+  log: Pick<Log, "info" | "warn">;
   /** How long the head of an answer may take after the last byte of the request; 2 minutes. */
   responseTimeoutMs?: number | undefined;
   /** How long a request's head may take; a minute. */
@@ -33,7 +32,7 @@ export interface HttpEdgeOptions {
   lingerMs?: number | undefined;
   /** Of a request's head; 32 KiB. */
   maxHeadBytes?: number | undefined;
-  /** Of a request's head, and of its trailers; 256. */
+  /** Of a request's head; 256. */
   maxFields?: number | undefined;
 }
 
@@ -47,6 +46,7 @@ export interface HttpEdge {
 }
 
 const KIB = 1024;
+const FLOOD = malformedRequest("What was sent is no HTTP request.");
 
 /** @throws Error that says which option to change if the port cannot be listened on */
 export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge> {
@@ -92,14 +92,13 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     const connection = new VisitorConnection({
       socket,
       limits,
-      onFlood: () => refuse(connection, malformedRequest("What was sent is no HTTP request.")),
+      onFlood: () => refuseInput(connection, FLOOD, log),
       onClosed: () => {
         connections.delete(socket);
         if (connections.size === 0) onEmptied?.();
       },
     });
     connections.set(socket, connection);
-    if (stopping) connection.stop();
   });
 
   const visit = (request: IncomingMessage, response: ServerResponse): void => {
@@ -121,34 +120,13 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     if ("sentence" in checked || protocols.length > 0) {
       visitUpgrade({ context, connection, request, checked, protocols, early });
     } else {
-      visitWithoutUpgrade(request, early, connection);
+      serveWithoutUpgrade(server, connection, request, early);
     }
   });
 
-  /** Gives the request back to node's parser as one that asks for no upgrade. */
-  const visitWithoutUpgrade = (
-    request: IncomingMessage,
-    early: Buffer,
-    connection: VisitorConnection,
-  ): void => {
-    const { socket } = connection;
-    connection.take({
-      begin() {
-        connection.abandon();
-        socket.unshift(Buffer.concat([headWithoutUpgrade(request), early]));
-        server.emit("connection", socket);
-      },
-      received: true,
-      answered: true,
-      writable() {},
-      broken() {},
-      visitorLeft() {},
-    });
-  };
-
   server.on("connect", (request: IncomingMessage, socket: Socket) => {
     const connection = connections.get(socket);
-    if (connection) refuse(connection, NO_CONNECT, request);
+    if (connection) refuseInput(connection, NO_CONNECT, log, request);
   });
 
   server.on("clientError", (error: ClientError, socket: Socket) => {
@@ -156,42 +134,18 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     if (error.code === "HPE_INVALID_EOF_STATE") return;
     const refusal = refusalForClientError(error);
     const connection = connections.get(socket);
-    if (refusal && connection) refuse(connection, refusal);
+    if (refusal && connection) refuseInput(connection, refusal, log);
     else socket.destroy();
   });
 
-  /** Answers what is no request, or none that can be carried, and ends the connection behind the answer. */
-  const refuse = (connection: VisitorConnection, refusal: Refusal, request?: IncomingMessage): void => {
-    const { socket, visitor } = connection;
-    const startedAt = performance.now();
-    connection.refuse(refusal, {
-      begin() {
-        const requestId = newRequestId();
-        const bytes = errorBytes(refusal, requestId, request?.headers.accept);
-        socket.write(bytes);
-        connection.linger();
-        logAccess(log, {
-          requestId,
-          visitor,
-          method: request?.method,
-          host: request?.headers.host,
-          target: request?.url,
-          status: refusal.status,
-          bytesIn: 0,
-          bytesOut: bytes.length,
-          startedAt,
-          failure: refusal.code,
-        });
-      },
-      received: false,
-      answered: true,
-      writable() {},
-      broken() {},
-      visitorLeft() {},
-    });
-  };
-
   const address = await listen(server, options);
+  let warnedAt = -Infinity;
+  server.on("error", (error) => {
+    // Descriptors may have run out; what is open goes on, and a line a minute is enough.
+    if (performance.now() - warnedAt < 60_000) return;
+    warnedAt = performance.now();
+    log.warn({ error }, "a visitor's connection could not be taken");
+  });
 
   return {
     address,
@@ -216,14 +170,4 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       clearTimeout(timer);
     },
   };
-}
-
-/** The head as it came, blank line and all, less its Upgrade fields. */
-function headWithoutUpgrade(request: IncomingMessage): Buffer {
-  const { method, url, httpVersion, rawHeaders } = request;
-  let head = `${method} ${url} HTTP/${httpVersion}\r\n`;
-  for (let i = 0; i + 1 < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]!.toLowerCase() !== "upgrade") head += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`;
-  }
-  return Buffer.from(`${head}\r\n`, "latin1");
 }

@@ -17,6 +17,7 @@ import { writeInterim } from "./interim.ts";
 import { malformedRequest, NO_ANSWER, NO_TUNNEL, OFFLINE, refusalFor, type Refusal } from "./refusals.ts";
 import type { RequestFacts } from "./request-check.ts";
 import { newRequestId } from "./request-id.ts";
+import { Upload } from "./upload.ts";
 import type { Turn, VisitorConnection } from "./visitor-connection.ts";
 
 /** What every visit uses of the edge. */
@@ -61,9 +62,10 @@ export class Visit implements StreamHandler, Turn {
   #refusal: Refusal | undefined;
   #route: Route | undefined;
   #stream: LinkStream | undefined;
-  #upload: "none" | "flowing" | "discarded" | "done" = "none";
+  /** Absent for a request without a body. */
+  #upload: Upload | undefined;
+  /** Where the next request would begin is not certain. */
   #unreadable = false;
-  #bytesIn = 0;
   /** Bytes of the stream that wait in the visitor's socket. */
   #owed = 0;
   #timer: NodeJS.Timeout | undefined;
@@ -102,7 +104,7 @@ export class Visit implements StreamHandler, Turn {
 
   get received(): boolean {
     if (this.#unreadable) return false;
-    return this.#begun ? this.#upload === "none" || this.#upload === "done" : this.#request.complete;
+    return this.#begun ? this.#uploaded : this.#request.complete;
   }
 
   get answered(): boolean {
@@ -113,7 +115,7 @@ export class Visit implements StreamHandler, Turn {
     this.#begun = true;
     const facts = this.#facts;
     if (this.#refusal || !facts) return this.#refuse(this.#refusal ?? NO_TUNNEL);
-    if (facts.bodyLength !== 0) this.#readBody();
+    if (facts.bodyLength !== 0) this.#upload = this.#readBody();
     this.#route = this.#context.findRoute(facts.hostname);
     if (!this.#route) return this.#refuse(NO_TUNNEL);
     this.#open(facts, this.#route);
@@ -148,7 +150,7 @@ export class Visit implements StreamHandler, Turn {
   // What the stream says.
 
   accepted(head: Buffer): void {
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     const parsed = parseAnswerHead(head);
     if (parsed?.status === 101 && this.#upgrade) {
       this.#switched = this.#upgrade.switched(parsed, this.#stream!);
@@ -180,14 +182,17 @@ export class Visit implements StreamHandler, Turn {
 
   end(trailers: Buffer | undefined): void {
     if (!this.#answer.end(trailers)) return this.#violation("less body than the head says, or bad trailers");
-    if (this.#upload === "none" || this.#upload === "done") this.#stream = undefined;
+    if (this.#upgrade) this.#endRefusedUpgrade();
+    else if (this.#uploaded) this.#stream = undefined;
   }
 
   reset(code: StreamFailure, detail: string): void {
     this.#stream = undefined;
+    // An end that was still on its way says nothing that the length has not said.
+    if (this.#answer.full) this.#answer.end(undefined);
     if (this.answered) {
       // Whatever became of the rest of the request: its answer is whole.
-      this.#discardBody();
+      this.#dropBody();
       this.#leaveWhenDone();
     } else {
       this.#fail(refusalFor(code), detail);
@@ -196,7 +201,7 @@ export class Visit implements StreamHandler, Turn {
 
   drained(): void {
     this.#timer?.refresh();
-    if (this.#upload === "flowing") this.#body.resume();
+    this.#upload?.resume();
   }
 
   #open(facts: RequestFacts, route: Route): void {
@@ -215,18 +220,20 @@ export class Visit implements StreamHandler, Turn {
     }
   }
 
-  #readBody(): void {
-    this.#upload = "flowing";
-    this.#body.on("data", (chunk: Buffer) => {
-      this.#bytesIn += chunk.length;
-      if (this.#upload === "flowing") {
+  get #uploaded(): boolean {
+    return this.#upload === undefined || this.#upload.state === "done";
+  }
+
+  #readBody(): Upload {
+    return new Upload({
+      body: this.#body,
+      take: (chunk) => {
         this.#timer?.refresh();
-        if (this.#stream?.write(chunk) === false) this.#body.pause();
-      } else if (this.#connection.discardedEnough) {
-        this.#body.pause();
-      }
+        return this.#stream?.write(chunk) !== false;
+      },
+      droppedEnough: () => this.#connection.discardedEnough,
+      ended: () => this.#bodyEnded(),
     });
-    this.#body.on("end", () => this.#bodyEnded());
   }
 
   #bodyEnded(): void {
@@ -237,19 +244,24 @@ export class Visit implements StreamHandler, Turn {
       this.broken(malformedRequest("The request's trailers hold a field that belongs in its head."));
       return;
     }
-    this.#upload = "done";
     this.#timer?.refresh();
     if (!this.#upgrade) this.#stream?.end(trailers.length > 0 ? encodeFields(trailers) : undefined);
     if (this.answered) this.#stream = undefined;
     this.#leaveWhenDone();
   }
 
-  /** Whatever follows of the request is read, within bounds, and dropped. */
-  #discardBody(): void {
-    if (this.#upload !== "flowing") return;
-    this.#upload = "discarded";
-    this.#connection.discard();
-    this.#body.resume();
+  /** An upgrade's stream stays open behind the request, for what would follow a 101; and nothing does. */
+  #endRefusedUpgrade(): void {
+    if (this.#uploaded) this.#stream?.end();
+    else this.#stream?.reset("CANCELLED", "the upgrade was refused before its body had come");
+    this.#stream = undefined;
+    this.#upload?.drop();
+  }
+
+  /** Whatever follows of the request is read, within bounds once the answer is out, and dropped. */
+  #dropBody(): void {
+    this.#upload?.drop();
+    if (!this.#uploaded && this.#answer.state === "sent") this.#connection.discard();
   }
 
   timeOut(): void {
@@ -274,7 +286,7 @@ export class Visit implements StreamHandler, Turn {
 
   /** Answers with a page, or cuts an answer that has begun. */
   #refuse(refusal: Refusal): void {
-    clearTimeout(this.#timer);
+    this.#stopTimer();
     this.#failure ??= refusal.code;
     if (refusal.close) this.#unreadable = true;
     if (this.#answer.state !== "none") {
@@ -284,11 +296,12 @@ export class Visit implements StreamHandler, Turn {
     if (!this.received || this.#context.stopping) this.#response.shouldKeepAlive = false;
     const { accept } = this.#request.headers;
     if (!this.#answer.page(errorAnswer(refusal, this.requestId, accept))) this.#connection.cut(false);
-    this.#discardBody();
+    this.#dropBody();
   }
 
   #answerSent(): void {
     this.#upgrade?.refused();
+    if (this.#upload?.state === "dropped") this.#connection.discard();
     if (!this.#unreadable && !this.#upgrade) return this.#leaveWhenDone();
     this.#connection.linger();
     this.#finish();
@@ -300,8 +313,13 @@ export class Visit implements StreamHandler, Turn {
     this.#connection.over(this);
   }
 
-  #finish(): void {
+  #stopTimer(): void {
     clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #finish(): void {
+    this.#stopTimer();
     if (this.#logged) return;
     this.#logged = true;
     const { socket, visitor } = this.#connection;
@@ -312,7 +330,7 @@ export class Visit implements StreamHandler, Turn {
       host: this.#facts?.hostname ?? this.#request.headers.host,
       target: this.#request.url,
       status: this.#switched ? 101 : this.#answer.status,
-      bytesIn: this.#switched ? socket.bytesRead : this.#bytesIn,
+      bytesIn: this.#switched ? socket.bytesRead : (this.#upload?.bytes ?? 0),
       bytesOut: this.#switched ? socket.bytesWritten : this.#answer.bytes,
       startedAt: this.#startedAt,
       tunnel: this.#route?.tunnel,

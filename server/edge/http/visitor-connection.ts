@@ -208,7 +208,8 @@ export class VisitorConnection {
    * reasons, and asserts that nobody resumes it; it does so itself on `drain`.
    */
   #readOn(): void {
-    if (!this.#held || this.#waiting.length > 0 || this.socket.writableNeedDrain) return;
+    if (!this.#held || this.#waiting.length > 0) return;
+    if (this.socket.writableNeedDrain || this.socket.writableEnded) return;
     this.#held = false;
     this.socket.resume();
   }

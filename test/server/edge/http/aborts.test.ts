@@ -66,13 +66,26 @@ describe.each(["in order", "with a reset"])("a visitor that leaves %s", (manner)
     else visitor.abort();
     await visit.until(() => visit.wasReset !== undefined);
     expect(visit.wasReset?.code).toBe("CANCELLED");
-    const line = await world.line(() => true);
-    expect(line["requestId"]).toBe(visit.request.requestId);
+    const { requestId, failure, status } = await world.line(() => true);
+    expect(requestId).toBe(visit.request.requestId);
+    expect(failure).toBe(visit.answered ? undefined : "VISITOR_LEFT");
+    expect([undefined, 200]).toContain(status);
     await world.emptied();
   });
 });
 
 describe("a visitor that leaves", () => {
+  test("in order, but has much of its answer still to read, cancels the stream at once", async () => {
+    await using world = await EdgeUnderTest.start();
+    const visitor = await world.send(get());
+    visitor.socket.pause();
+    const visit = await world.route.next();
+    visit.accepted("HTTP/1.1 200 OK\r\n").data(Buffer.alloc(32 * 1024 * 1024));
+    visitor.end();
+    await visit.until(() => visit.wasReset !== undefined);
+    expect(visit.wasReset?.code).toBe("CANCELLED");
+  });
+
   test("in the middle of its head leaves nothing behind", async () => {
     await using world = await EdgeUnderTest.start();
     const visitor = await world.send("GET / HTTP/1.1\r\nHost: app.te");
@@ -101,6 +114,7 @@ describe("a visitor that leaves", () => {
     );
     visitor.abort();
     await world.emptied();
+    expect(await world.line(() => true)).toMatchObject({ failure: "NO_TUNNEL" });
   });
 
   test("with a TCP reset under a storm of answers breaks nothing", async () => {
@@ -118,5 +132,6 @@ describe("a visitor that leaves", () => {
       }),
     );
     await world.emptied();
+    expect(world.route.opened.every((visit) => visit.over)).toBe(true);
   });
 });

@@ -122,11 +122,9 @@ describe("an answer", () => {
 });
 
 describe("an HTTP/1.0 visitor", () => {
-  const request = (fields = "") => `GET / HTTP/1.0\r\nHost: app.test\r\n${fields}\r\n`;
-
   test.each(["", "TE: chunked\r\n", "TE: trailers, chunked\r\n"])("gets no chunks (%j)", async (fields) => {
     await using world = await EdgeUnderTest.start();
-    const visitor = await world.send(request(fields));
+    const visitor = await world.send(get10(fields));
     const visit = await world.route.next();
     visit.accepted("HTTP/1.1 200 OK\r\nTrailer: X\r\n").data("one").data("two").finish("X: 1\r\n");
     const answer = await visitor.answer();
@@ -136,7 +134,7 @@ describe("an HTTP/1.0 visitor", () => {
 
   test("keeps its connection if it asks and the answer has a length", async () => {
     await using world = await EdgeUnderTest.start();
-    const visitor = await world.send(request("Connection: keep-alive\r\n"));
+    const visitor = await world.send(get10("Connection: keep-alive\r\n"));
     (await world.route.next()).respond(200, "one");
     expect((await visitor.answer()).framing).toBe("length");
     await expectAligned(world, visitor);
@@ -144,7 +142,7 @@ describe("an HTTP/1.0 visitor", () => {
 
   test("does not keep it otherwise", async () => {
     await using world = await EdgeUnderTest.start();
-    const visitor = await world.send(request());
+    const visitor = await world.send(get10());
     (await world.route.next()).respond(200, "one");
     expect((await visitor.answer()).body.toString()).toBe("one");
     expect(await visitor.rest()).toEqual({ end: "fin", text: "" });
@@ -152,7 +150,7 @@ describe("an HTTP/1.0 visitor", () => {
 
   test("sees an answer that breaks off as a reset, since its end would look like the answer's", async () => {
     await using world = await EdgeUnderTest.start();
-    const visitor = await world.send(request());
+    const visitor = await world.send(get10());
     const visit = await world.route.next();
     visit.accepted("HTTP/1.1 200 OK\r\n").data("half");
     await visitor.head();
@@ -163,19 +161,24 @@ describe("an HTTP/1.0 visitor", () => {
 });
 
 describe("an answer that is not what its head says", () => {
-  const BODIES: [name: string, head: string, body: string][] = [
-    ["longer than its length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n", "hello"],
-    ["shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n", "hello"],
-    ["a body behind a 204", "HTTP/1.1 204 No Content\r\n", "HTTP/1.1 200 OK\r\n\r\n"],
-    ["a body behind a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n", "hello"],
+  const BODIES: [name: string, head: string, body: string, promised: number][] = [
+    ["longer than its length", "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n", "hello", 3],
+    ["shorter than its length", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n", "hello", 9],
+    ["a body behind a 204", "HTTP/1.1 204 No Content\r\n", "HTTP/1.1 200 OK\r\n\r\n", 0],
+    ["a body behind a 304", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n", "hello", 0],
   ];
-  test.each(BODIES)("%s ends the connection", async (_, head, body) => {
+  test.each(BODIES)("%s ends the connection", async (_, head, body, promised) => {
     await using world = await EdgeUnderTest.start();
     const visitor = await world.send(get(), get("/second"));
     const visit = await world.route.next();
-    visit.accepted(head).data(body).finish();
+    visit.accepted(head).data(body);
+    // Whatever is wrongly passed on has left by now.
+    await new Promise((resolve) => setImmediate(resolve));
+    visit.finish();
     const { text } = await visitor.rest();
-    expect(text.match(/HTTP\/1\.1 [0-9]/g) ?? []).toHaveLength(text === "" ? 0 : 1);
+    const [, ...bodies] = text.split("\r\n\r\n");
+    expect(body.startsWith(bodies.join("\r\n\r\n"))).toBe(true);
+    expect(bodies.join("").length).toBeLessThanOrEqual(promised);
     expect(visit.wasReset?.code ?? "over").toMatch(/INTERNAL|over/);
     expect(world.route.opened).toHaveLength(1);
   });
@@ -236,3 +239,7 @@ describe("an answer that is not what its head says", () => {
     await expect(visitor.answer()).rejects.toThrow("cut");
   });
 });
+
+function get10(fields = ""): string {
+  return `GET / HTTP/1.0\r\nHost: app.test\r\n${fields}\r\n`;
+}

@@ -1,6 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
-import { EdgeUnderTest, get } from "./edge-under-test.ts";
+import { EdgeUnderTest, get, stable } from "./edge-under-test.ts";
 
 const MIB = 1024 * 1024;
 
@@ -32,22 +32,16 @@ test("an answer's bytes are owed until the visitor's socket has taken them", asy
   const piece = randomBytes(64 * 1024);
   let sent = 0;
   // As a link does it: no more than a window without credit.
-  const feed = () => {
+  const feed = (): number => {
     for (; visit.unreadBytes < MIB && sent < 32 * MIB; sent += piece.length) visit.data(piece);
-  };
-  feed();
-  await stable(() => {
-    feed();
     return sent;
-  });
+  };
+  await stable(feed);
   expect(visit.unreadBytes).toBeGreaterThanOrEqual(MIB);
   expect(sent).toBeLessThan(24 * MIB);
 
   visitor.socket.resume();
-  while (sent < 32 * MIB) {
-    await visit.until(() => visit.unreadBytes < MIB);
-    feed();
-  }
+  while (feed() < 32 * MIB) await visit.until(() => visit.unreadBytes < MIB);
   visit.finish();
   const answer = await visitor.answer();
   expect(answer.body.length).toBe(32 * MIB);
@@ -71,16 +65,6 @@ test("an upload and its answer flow at the same time", async () => {
   visit.finish();
   expect((await visitor.bytes(5)).toString()).toBe("0\r\n\r\n");
 });
-
-/** Waits until a number has been the same for a while: what is to be seen is that something does not happen. */
-async function stable(value: () => number): Promise<void> {
-  for (let last = -1, same = 0; same < 5;) {
-    const now = value();
-    same = now === last ? same + 1 : 0;
-    last = now;
-    await new Promise((resolve) => setTimeout(resolve, 20));
-  }
-}
 
 function sha256(bytes: Buffer): string {
   return createHash("sha256").update(bytes).digest("hex");

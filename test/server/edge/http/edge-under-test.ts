@@ -44,7 +44,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       port: 0,
       domain: "app.test",
       findRoute,
-      log: { info },
+      log: { info, warn: info },
       ...options,
     });
     return new EdgeUnderTest(edge, route, lines, onLine);
@@ -94,4 +94,14 @@ export function get(target = "/", fields = ""): string {
 /** A POST with a length. */
 export function post(body: string, fields = ""): string {
   return `POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: ${body.length}\r\n${fields}\r\n${body}`;
+}
+
+/** Waits until a number has been the same for a while: what is to be seen is that something does not happen. */
+export async function stable(value: () => number): Promise<void> {
+  for (let last = -1, same = 0; same < 5;) {
+    const now = value();
+    same = now === last ? same + 1 : 0;
+    last = now;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
 }

@@ -81,15 +81,15 @@ describe("interim answers", () => {
   });
 
   test("give the local service more time", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 150 });
+    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 400 });
     const visitor = await world.send(get());
     const visit = await world.route.next();
-    for (let i = 0; i < 5; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 50));
+    for (let i = 0; i < 6; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 80));
       visit.interimAnswer("HTTP/1.1 102 Processing\r\n");
     }
     visit.respond(200, "late");
-    expect(await visitor.answer()).toMatchObject({ status: 200, interims: { length: 5 } });
+    expect(await visitor.answer()).toMatchObject({ status: 200, interims: { length: 6 } });
   });
 
   test("do not pile up for a visitor that does not read", async () => {

@@ -22,9 +22,10 @@ describe("requests in a row on one connection", () => {
   test("by the thousand at once are all answered, each in its turn", async () => {
     await using world = await EdgeUnderTest.start();
     world.route.onOpen = (visit) => visit.respond(200, visit.head.target);
-    const visitor = await world.send(Array.from({ length: 5000 }, (_, i) => get(`/${i}`)).join(""));
-    for (let i = 0; i < 5000; i++) expect((await visitor.answer()).body.toString()).toBe(`/${i}`);
-    expect(world.lines).toHaveLength(5000);
+    const padding = `X: ${"x".repeat(300)}\r\n`;
+    const visitor = await world.send(Array.from({ length: 2000 }, (_, i) => get(`/${i}`, padding)).join(""));
+    for (let i = 0; i < 2000; i++) expect((await visitor.answer()).body.toString()).toBe(`/${i}`);
+    expect(world.lines).toHaveLength(2000);
   });
 
   test("with answers that the visitor is slow to read are all answered", async () => {
@@ -71,7 +72,6 @@ describe("requests in a row on one connection", () => {
   });
 
   test("leave no listeners, timers or connections behind, a thousand of them", async () => {
-    const timers = () => process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
     const warnings: Error[] = [];
     const onWarning = (warning: Error) => warnings.push(warning);
     process.on("warning", onWarning);
@@ -100,3 +100,7 @@ describe("requests in a row on one connection", () => {
     expect(await visitor.rest()).toEqual({ end: "fin", text: "" });
   });
 });
+
+function timers(): number {
+  return process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+}

@@ -14,7 +14,6 @@ describe("a head", () => {
 
   test("with more fields than the limit is a 431", async () => {
     await using world = await EdgeUnderTest.start({ maxFields: 256, lingerMs: 100 });
-    const fields = (count: number) => Array.from({ length: count }, (_, i) => `X-${i}: v\r\n`).join("");
     const visitor = await world.send(get("/", fields(255)));
     expect((await world.route.next()).values("x-254")).toEqual(["v"]);
     const other = await world.send(get("/", fields(256)));
@@ -22,6 +21,12 @@ describe("a head", () => {
     const many = await world.send(get("/", fields(3000)));
     expect((await many.answer()).status).toBe(431);
     visitor.close();
+  });
+
+  test("has none of its fields dropped, however many are allowed", async () => {
+    await using world = await EdgeUnderTest.start({ maxFields: 5000 });
+    await world.send(get("/", "X: 1\r\n".repeat(4000)));
+    expect((await world.route.next()).values("x")).toHaveLength(4000);
   });
 
   test("larger than the limit is a 431", async () => {
@@ -77,22 +82,45 @@ describe("a flood of", () => {
     const visitor = await world.send(start);
     const block = piece.repeat(Math.ceil(65_536 / piece.length));
     let sent = 0;
-    let over = false;
-    void visitor.ended.then(() => (over = true));
-    const flood = (async () => {
-      for (; !over && sent < 64 * MIB; sent += block.length) {
-        visitor.send(block);
-        await new Promise((resolve) => setImmediate(resolve));
-      }
-    })();
+    const flood = setInterval(() => {
+      if (sent < 64 * MIB) visitor.send(block);
+      sent += block.length;
+    }, 0);
     let answer = await visitor.answer();
     if (answer.status === 200) answer = await visitor.answer();
     expect(answer.status).toBe(status);
     expect(sent).toBeLessThan(8 * MIB);
     await visitor.ended;
-    await flood;
+    clearInterval(flood);
     await world.emptied();
   });
+});
+
+test.each([
+  ["a refused head", "GET / HTTP/1.1\r\nHost: app.test\r\nHost: app.test\r\n\r\n"],
+  ["nonsense", "nonsense\r\n\r\n"],
+  ["an upload to nowhere", "POST / HTTP/1.1\r\nHost: nobody.test\r\nContent-Length: 9\r\n\r\n"],
+])("a visitor that does not leave behind %s is left", async (_, bytes) => {
+  await using world = await EdgeUnderTest.start({ lingerMs: 50 });
+  const visitor = await world.send(bytes);
+  expect((await visitor.answer()).status).toBeGreaterThanOrEqual(400);
+  await world.emptied();
+});
+
+test("a visitor that goes on sending behind a refusal is read for a while only", async () => {
+  await using world = await EdgeUnderTest.start({ lingerMs: 500 });
+  const visitor = await world.send("nonsense\r\n\r\n");
+  expect((await visitor.answer()).status).toBe(400);
+  const started = performance.now();
+  const flood = setInterval(() => {
+    if (visitor.socket.writableLength < MIB) visitor.send(Buffer.alloc(MIB));
+  }, 0);
+  await visitor.ended;
+  await world.emptied();
+  clearInterval(flood);
+  expect(performance.now() - started).toBeLessThan(5000);
+  // What the system buffers on loopback included.
+  expect(visitor.socket.bytesWritten).toBeLessThan(32 * MIB);
 });
 
 test("two hundred exchanges at once are never mixed up", async () => {
@@ -100,8 +128,12 @@ test("two hundred exchanges at once are never mixed up", async () => {
   world.route.onOpen = (visit) => {
     visit.accepted("HTTP/1.1 200 OK\r\n");
     const number = Number(visit.head.target.slice(1));
-    for (let i = 0; i < 10; i++) setTimeout(() => visit.data(`${number} ${i};`), (number * 7 + i * 5) % 60);
-    setTimeout(() => visit.finish(), 80);
+    const piece = (i: number): void => {
+      if (i === 10) return void visit.finish();
+      visit.data(`${number} ${i};`);
+      setTimeout(piece, (number * 7 + i * 5) % 11, i + 1);
+    };
+    piece(0);
   };
   await Promise.all(
     Array.from({ length: 200 }, async (_, i) => {
@@ -112,3 +144,7 @@ test("two hundred exchanges at once are never mixed up", async () => {
     }),
   );
 });
+
+function fields(count: number): string {
+  return Array.from({ length: count }, (_, i) => `X-${i}: v\r\n`).join("");
+}

@@ -81,6 +81,7 @@ describe("an edge that stops", () => {
     await visit.until(() => visit.ended);
     visit.finish();
     await stopped;
+    expect(visit.wasReset).toBeUndefined();
   });
 
   test("answers with pages that close the connection", async () => {

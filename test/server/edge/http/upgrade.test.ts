@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { describe, expect, test } from "vitest";
 import { fieldValue, fieldValues, type RawVisitor } from "../../../support/raw-visitor.ts";
 import type { FakeVisit } from "../../../support/fake-route.ts";
-import { EdgeUnderTest, get } from "./edge-under-test.ts";
+import { EdgeUnderTest, get, stable } from "./edge-under-test.ts";
 
 const KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const SWITCH =
@@ -71,9 +71,10 @@ describe("a granted upgrade", () => {
     await using world = await EdgeUnderTest.start();
     const visitor = await world.send(upgrade());
     const visit = await world.route.next();
-    const bytes = randomBytes(16_000_000);
+    const bytes = randomBytes(32_000_000);
     visitor.send(bytes);
-    await new Promise((resolve) => setTimeout(resolve, 100));
+    await stable(() => visitor.socket.writableLength);
+    expect(visitor.socket.writableLength).toBeGreaterThan(0);
     visit.accepted(SWITCH);
     await visit.until(() => visit.writtenBytes === bytes.length);
     expect(visit.body.equals(bytes)).toBe(true);
@@ -102,6 +103,7 @@ describe("a granted upgrade", () => {
     const { visitor, visit } = await open(world);
     visitor.abort();
     await visit.until(() => visit.wasReset !== undefined);
+    expect(visit.wasReset?.code).toBe("CONNECTION_LOST");
     await world.emptied();
   });
 
@@ -132,9 +134,17 @@ describe("a granted upgrade", () => {
     const visit = await world.route.next();
     visit.accepted(SWITCH);
     await first.head();
+    const stayedBehind = await world.send(get(), get("/", "Connection: Upgrade\r\nUpgrade: h2c\r\n"));
+    (await world.route.next()).respond(200);
+    await stayedBehind.answer();
+    const plain = await world.route.next();
+    plain.accepted("HTTP/1.1 200 OK\r\n");
     await new Promise((resolve) => setTimeout(resolve, 1300));
     first.send("still here");
     await visit.until(() => visit.writtenBytes === 10);
+    expect(visit.wasReset).toBeUndefined();
+    plain.data("late").finish();
+    expect((await stayedBehind.answer()).body.toString()).toBe("late");
   });
 
   test("may be to any protocol, and by any method with a body of known length", async () => {
@@ -152,6 +162,22 @@ describe("a granted upgrade", () => {
     await visit.until(() => visit.writtenBytes === 15);
     expect(visit.body.toString()).toBe("helloworldearly");
     expect(visit.ended).toBe(false);
+  });
+
+  test("has its body held back as the stream asks", async () => {
+    await using world = await EdgeUnderTest.start();
+    const body = randomBytes(32_000_000);
+    const visitor = await world.send(upgrade(`Content-Length: ${body.length}\r\n`));
+    const visit = await world.route.next();
+    visit.stall();
+    visitor.send(body, "early");
+    await stable(() => visitor.socket.writableLength);
+    expect(visitor.socket.writableLength).toBeGreaterThan(0);
+    visit.unstall();
+    visit.accepted(SWITCH);
+    await visitor.head();
+    await visit.until(() => visit.writtenBytes === body.length + 5);
+    expect(visit.body.equals(Buffer.concat([body, Buffer.from("early")]))).toBe(true);
   });
 
   test("waits for the answers before it", async () => {
@@ -185,11 +211,43 @@ describe("a refused upgrade", () => {
     visit.respond(status, "no upgrade", fields);
     const answer = await visitor.answer();
     expect([answer.status, answer.body.toString()]).toEqual([status, "no upgrade"]);
-    if (fields) expect(answer.fields.join(": ")).toContain(fields.trim());
+    expect(answer.fields.join(": ")).toContain(fields.trim());
     expect(fieldValue(answer.fields, "connection")).toBe("close");
+    expect([visit.over, visit.wasReset]).toEqual([true, undefined]);
     visitor.send("more early frames");
     expect(await visitor.rest()).toEqual({ end: "fin", text: "" });
     expect(await world.line(() => true)).toMatchObject({ status, failure: undefined });
+  });
+
+  test("before its body has come cancels the stream", async () => {
+    await using world = await EdgeUnderTest.start();
+    const visitor = await world.send(upgrade("Content-Length: 10\r\n"), "hello");
+    const visit = await world.route.next();
+    visit.respond(403, "no");
+    expect((await visitor.answer()).status).toBe(403);
+    expect(visit.wasReset?.code).toBe("CANCELLED");
+  });
+
+  test("behind its body ends the stream", async () => {
+    await using world = await EdgeUnderTest.start();
+    const visitor = await world.send(upgrade("Content-Length: 5\r\n"), "helloearly");
+    const visit = await world.route.next();
+    await visit.until(() => visit.writtenBytes === 5);
+    visit.respond(403, "no");
+    expect((await visitor.answer()).status).toBe(403);
+    expect([visit.over, visit.wasReset]).toEqual([true, undefined]);
+  });
+
+  test("leaves no connection behind, however much came early", async () => {
+    await using world = await EdgeUnderTest.start({ lingerMs: 60_000 });
+    const visitor = await world.send(upgrade());
+    const visit = await world.route.next();
+    visitor.send(Buffer.alloc(1_000_000));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    visit.respond(403, "no");
+    expect((await visitor.answer()).status).toBe(403);
+    visitor.end();
+    await world.emptied();
   });
 
   test("in chunks does too, slowly read", async () => {
