@@ -8,6 +8,7 @@ import { TunnelError } from "./errors.ts";
 export class GrpcCarrier implements Carrier {
   readonly #call: Call;
   readonly #cut: () => void;
+  #ended = false;
   #closed = false;
   #failure: TunnelError | undefined;
 
@@ -42,18 +43,20 @@ export class GrpcCarrier implements Carrier {
       // A server's call reports its own failures only here; a client's call closes by itself.
       closed(this.#failure);
     });
-    // The end of the other end's direction is the end of the link: neither speaks after that.
+    // The end of the other end's direction is the end of the link: neither speaks after that. (A server's call also ends
+    // like this when the client cuts it: grpc-js does not tell the two apart.)
     this.#call.on("end", () => {
       this.#call.end();
       closed(this.#failure);
     });
-    this.#call.on("cancelled", () => closed(new TunnelError("lost", "the connection broke off")));
-    this.#call.on("close", () =>
-      closed(this.#failure ?? new TunnelError("lost", "the connection broke off")),
-    );
+    // Once this end has ended, the other one closing the call is how it answers.
+    const over = (): void => closed(this.#failure ?? (this.#ended ? undefined : broken()));
+    this.#call.on("cancelled", over);
+    this.#call.on("close", over);
   }
 
   end(): void {
+    this.#ended = true;
     this.#call.end();
   }
 
@@ -64,6 +67,10 @@ export class GrpcCarrier implements Carrier {
 }
 
 type Call = ClientDuplexStream<WireBatch, WireBatch> | ServerDuplexStream<WireBatch, WireBatch>;
+
+function broken(): TunnelError {
+  return new TunnelError("lost", "the connection broke off");
+}
 
 function lost(error: Error & { code?: number; details?: string }): TunnelError {
   const reason = error.details || error.message;

@@ -26,6 +26,9 @@ const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HT
 const STATUS_LINE = /^HTTP\/1\.1 ([1-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)$/;
 const FIELD_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([\t\x20-\x7e\x80-\xff]*)$/;
 
+/** More than either end lets through; what is longer was made to cost time. */
+const MAX_HEAD_BYTES = 256 * 1024;
+
 export function encodeRequestHead(head: RequestHead): Buffer {
   return Buffer.from(`${head.method} ${head.target} HTTP/1.1\r\n${fieldLines(head.fields)}`, "latin1");
 }
@@ -67,6 +70,7 @@ function fieldLines(fields: RawFields): string {
 }
 
 function headLines(bytes: Buffer): string[] {
+  if (bytes.length > MAX_HEAD_BYTES) throw malformed(`${bytes.length} bytes long`);
   const lines = bytes.toString("latin1").split("\r\n");
   if (lines.pop() !== "") throw malformed("last line");
   return lines;

@@ -1,3 +1,4 @@
+import { TunnelError } from "../../link/errors.ts";
 import { parseRequestHead, type RequestHead } from "../../link/http-head.ts";
 import type { ResetCode } from "../../link/messages.ts";
 import type { LinkStream, StreamFailure, StreamHandler } from "../../link/stream.ts";
@@ -44,6 +45,8 @@ export class FakeVisit implements LinkStream {
   keep = true;
   ended = false;
   trailers: string | undefined;
+  /** What the edge threw at an answer that no honest client sends. */
+  breach: TunnelError | undefined;
   wasReset: { code: ResetCode; detail: string } | undefined;
   /** Data given to the edge that it has not given back with `consumed`. */
   unreadBytes = 0;
@@ -125,13 +128,24 @@ export class FakeVisit implements LinkStream {
 
   /** The answer's head: status line and field lines, each ended by CRLF, without the blank line. */
   accepted(head: string): this {
-    if (!this.over) this.handler.accepted(Buffer.from(head, "latin1"));
+    if (!this.over) this.#guard(() => this.handler.accepted(Buffer.from(head, "latin1")));
     return this;
   }
 
   interimAnswer(head: string): this {
-    if (!this.over) this.handler.interim(Buffer.from(head, "latin1"));
+    if (!this.over) this.#guard(() => this.handler.interim(Buffer.from(head, "latin1")));
     return this;
+  }
+
+  /** As a link does: a breach of the contract, thrown by the handler, ends it and all its streams. */
+  #guard(tell: () => void): void {
+    try {
+      tell();
+    } catch (error) {
+      if (!(error instanceof TunnelError)) throw error;
+      this.breach = error;
+      this.fail("LINK_LOST", error.message);
+    }
   }
 
   data(bytes: string | Buffer): this {

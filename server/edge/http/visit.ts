@@ -147,24 +147,23 @@ export class Visit implements StreamHandler, Turn {
     this.#finish();
   }
 
-  // What the stream says.
+  // What the stream says. Bytes that are no head at all end the client's link: `parseResponseHead` throws.
 
   accepted(head: Buffer): void {
     this.#stopTimer();
-    const parsed = parseAnswerHead(head);
-    if (parsed?.status === 101 && this.#upgrade) {
+    const parsed = parseResponseHead(head);
+    if (parsed.status === 101 && this.#upgrade) {
       this.#switched = this.#upgrade.switched(parsed, this.#stream!);
       if (!this.#switched) this.#violation("it switches to a protocol that nobody asked for");
       return;
     }
     if (this.#context.stopping) this.#response.shouldKeepAlive = false;
-    if (!parsed || parsed.status < 200 || !this.#answer.begin(parsed))
-      this.#violation("a head that is no answer");
+    if (parsed.status < 200 || !this.#answer.begin(parsed)) this.#violation("a head that is no answer");
   }
 
   interim(head: Buffer): void {
-    const parsed = parseAnswerHead(head);
-    if (!parsed || parsed.status >= 200 || parsed.status === 101) {
+    const parsed = parseResponseHead(head);
+    if (parsed.status >= 200 || parsed.status === 101) {
       this.#violation("an interim head that is none");
       return;
     }
@@ -343,12 +342,4 @@ export class Visit implements StreamHandler, Turn {
 
 function timedOut(visit: Visit): void {
   visit.timeOut();
-}
-
-function parseAnswerHead(bytes: Buffer): ResponseHead | undefined {
-  try {
-    return parseResponseHead(bytes);
-  } catch {
-    return undefined;
-  }
 }

@@ -201,6 +201,20 @@ describe("an answer that is not what its head says", () => {
     ["status 099", "HTTP/1.1 099 Low\r\n"],
     ["status 600", "HTTP/1.1 600 High\r\n"],
     ["status 1000", "HTTP/1.1 1000 Higher\r\n"],
+    ["a control byte in a field", "HTTP/1.1 200 OK\r\nX: a\0b\r\n"],
+    ["a bare CR in a field", "HTTP/1.1 200 OK\r\nX: a\rb\r\n"],
+    ["a name that is no token", "HTTP/1.1 200 OK\r\nX Y: 1\r\n"],
+  ])("%s is a 502, and ends the client's link", async (_, head) => {
+    await using world = await EdgeUnderTest.start();
+    const visitor = await world.send(get());
+    const visit = await world.route.next();
+    visit.accepted(head);
+    expect((await visitor.answer()).status).toBe(502);
+    expect(visit.breach?.code).toBe("protocol");
+    await expectAligned(world, visitor);
+  });
+
+  test.each([
     ["an interim status", "HTTP/1.1 100 Continue\r\n"],
     [
       "a switch that nobody asked for",
@@ -212,9 +226,6 @@ describe("an answer that is not what its head says", () => {
     ["a negative length", "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n"],
     ["a list of lengths", "HTTP/1.1 200 OK\r\nContent-Length: 1, 1\r\n"],
     ["a length and chunks", "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n"],
-    ["a control byte in a field", "HTTP/1.1 200 OK\r\nX: a\0b\r\n"],
-    ["a bare CR in a field", "HTTP/1.1 200 OK\r\nX: a\rb\r\n"],
-    ["a name that is no token", "HTTP/1.1 200 OK\r\nX Y: 1\r\n"],
   ])("%s is a 502, and the stream is reset", async (_, head) => {
     await using world = await EdgeUnderTest.start();
     const visitor = await world.send(get());
