@@ -2,6 +2,7 @@
 import { createRequire } from "node:module";
 import type * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
+import { withinBatchLimits } from "./batch-limits.ts";
 import type { Control } from "./messages.ts";
 
 /** A batch as proto-loader reads and writes it. */
@@ -27,4 +28,13 @@ const definition = loadSync(createRequire(import.meta.url).resolve("#proto/tunne
   oneofs: true,
 });
 
-export const linkService = definition["culvert.v1.Link"] as unknown as LinkService;
+const { Connect } = definition["culvert.v1.Link"] as unknown as LinkService;
+
+/** Its readers refuse batches beyond the limits (batch-limits.ts). */
+export const linkService: LinkService = {
+  Connect: {
+    ...Connect,
+    requestDeserialize: withinBatchLimits(Connect.requestDeserialize),
+    responseDeserialize: withinBatchLimits(Connect.responseDeserialize),
+  },
+};

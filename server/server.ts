@@ -13,6 +13,7 @@ import {
 import { startGrpcServer } from "./grpc/grpc-server.ts";
 import { type ConnectionTuning, serveConnection } from "./sessions/handshake.ts";
 import { Registry } from "./sessions/registry.ts";
+import { keyFileIn, readKeyFile } from "./store/key-file.ts";
 
 /** For the clients to hear that it was a clean end. */
 const LAST_WORDS_MS = 1_000;
@@ -26,6 +27,8 @@ export interface ServerTuning extends ConnectionTuning {
 export interface TunnelServer {
   readonly httpPort: number;
   readonly grpcPort: number;
+  /** Visitors that are being served through a client. */
+  readonly streams: number;
   /** Lets open requests finish for at most `graceMs`, then ends everything. */
   stop(graceMs: number): Promise<void>;
 }
@@ -43,6 +46,8 @@ export async function startServer(
   await ensureDirectory(config.dataDir);
   const certificate = await certificateOf(config, log);
   const keys = new KeyRing({ dataDir: config.dataDir, configKeys: configKeys(config), log });
+  // Refusing every client because the keys cannot be read would end them for good: better not to start.
+  await readKeyFile(keyFileIn(config.dataDir));
   await keys.refresh();
 
   const registry = new Registry({
@@ -94,6 +99,9 @@ export async function startServer(
   return {
     httpPort: edge.address.port,
     grpcPort: grpc.port,
+    get streams() {
+      return registry.streams;
+    },
     async stop(graceMs) {
       const disconnected = grpc.stopListening();
       registry.drain(graceMs);

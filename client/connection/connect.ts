@@ -18,7 +18,7 @@ const WINDOW_BYTES = 16 * 1024 * 1024;
 const KEEPALIVE_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 30_000;
 /** More than any server has a use for: what it says must not cost the client sockets and memory without end. */
-const MAX_CONNECTIONS = 16;
+const MAX_CONNECTIONS = 8;
 const MAX_TUNNELS = 1_024;
 /** What a server may say to the person in front of the client. */
 const MAX_REASON = 500;

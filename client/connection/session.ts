@@ -13,7 +13,7 @@ export interface SessionOptions {
   onOnline(welcome: Welcome): void;
   /** The server has changed the mapping. */
   onTunnels(tunnels: Tunnel[]): void;
-  onStream(stream: LinkStream, open: Open): void;
+  onStream: (stream: LinkStream, open: Open) => void;
   /** The server is about to stop. */
   onServerDrain(): void;
   /** A further connection could not be had, or was lost, while others stand. */
@@ -26,6 +26,9 @@ export interface ClientTuning {
   probe?: { intervalMs: number; timeoutMs: number };
   stepTimeoutMs?: number;
 }
+
+/** How long a server is asked whether a stream is on its way, by a client that stops and has none. */
+const QUIET_MS = 2_000;
 
 /** One life of a session: from its first connection to the loss of its last. */
 export class ClientSession {
@@ -74,9 +77,14 @@ export class ClientSession {
     this.#dialling.abort();
     if (this.#links.size === 0) this.#end();
     const grace = setTimeout(() => this.#end(), graceMs);
+    // Over a connection that is dead no answer will come.
+    const quiet = setTimeout(() => {
+      if ([...this.#links].every((link) => link.streams === 0)) this.#end();
+    }, QUIET_MS);
     for (const link of this.#links) finish(link, graceMs);
     await this.#over.catch(() => {});
     clearTimeout(grace);
+    clearTimeout(quiet);
   }
 
   async #connect(welcomed?: (welcome: Welcome) => void): Promise<Connection> {

@@ -1,8 +1,10 @@
 import type { Route } from "../routing/route.ts";
 import type { Session } from "./session.ts";
 
-/** How long a name stays its key's after the client has left (DESIGN: a dropped client's name is not up for grabs). */
+/** How long a name stays its key's after the client has left: nobody else may take it in the meantime. */
 const RESERVED_MS = 10 * 60_000;
+/** Names that are kept for one key; whoever leaves more behind loses the first of them. */
+const MAX_RESERVED = 1_024;
 
 interface Claim extends Route {
   readonly keyId: string;
@@ -56,6 +58,7 @@ export class Claims {
       claim.leftAt = this.#now();
     }
     this.#forgetExpired();
+    this.#forgetBeyondLimit(session.keyId);
   }
 
   #current(hostname: string): Claim | undefined {
@@ -69,6 +72,13 @@ export class Claims {
     for (const [hostname, claim] of this.#claims) {
       if (this.#expired(claim)) this.#claims.delete(hostname);
     }
+  }
+
+  #forgetBeyondLimit(keyId: string): void {
+    const reserved = [...this.#claims].filter(([, claim]) => claim.keyId === keyId && !claim.session);
+    if (reserved.length <= MAX_RESERVED) return;
+    reserved.sort(([, a], [, b]) => a.leftAt - b.leftAt);
+    for (const [hostname] of reserved.slice(0, -MAX_RESERVED)) this.#claims.delete(hostname);
   }
 
   #expired(claim: Claim): boolean {

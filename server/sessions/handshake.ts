@@ -6,6 +6,7 @@ import { Link } from "../../link/link.ts";
 import { keepAlive } from "../../link/liveness.ts";
 import type { Hello, SessionMessage } from "../../link/messages.ts";
 import type { Log } from "../../runtime/log.ts";
+import { cut } from "../../runtime/printable.ts";
 import { VERSION } from "../../runtime/version.ts";
 import type { Key } from "../access/key-ring.ts";
 import type { Registry } from "./registry.ts";
@@ -35,7 +36,7 @@ export interface ConnectionTuning {
 export interface HandshakeOptions extends ConnectionTuning {
   registry: Registry;
   /** Checks who it is, against the newest state of the keys. */
-  authenticate(keyId: Buffer, secret: Buffer): Promise<Key | undefined>;
+  authenticate: (keyId: Buffer, secret: Buffer) => Promise<Key | undefined>;
   log: Log;
 }
 
@@ -108,7 +109,7 @@ async function admit(hello: Hello, { authenticate }: HandshakeOptions): Promise<
     throw new TunnelError(
       "version",
       `This server (${VERSION}) speaks version ${PROTOCOL_MIN} to ${PROTOCOL_MAX} of the protocol, the client ` +
-        `(${hello.version}) ${hello.protocolMin} to ${hello.protocolMax}. Update ${which}.`,
+        `(${cut(hello.version, MAX_TEXT)}) ${hello.protocolMin} to ${hello.protocolMax}. Update ${which}.`,
     );
   }
   if (!isWellFormed(hello)) throw new TunnelError("protocol", "malformed Hello");

@@ -89,6 +89,13 @@ export class Registry {
     );
   }
 
+  /** Visitors that are being served. */
+  get streams(): number {
+    let streams = 0;
+    for (const session of this.#sessions.values()) streams += session.streams;
+    return streams;
+  }
+
   endSessionsOfKeys(keyIds: ReadonlySet<string>, error: TunnelError): void {
     for (const session of this.#sessions.values()) {
       if (keyIds.has(session.keyId)) session.end(error);

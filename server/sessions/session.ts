@@ -4,6 +4,9 @@ import type { Link, OpenRequest } from "../../link/link.ts";
 import type { SessionTunnel } from "./naming.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
 
+/** A client that was told to go, and neither goes nor lets its streams end, is cut off after this. */
+const GO_MS = 1_000;
+
 /** One connected client: its connections, its tunnels, and the end of both. */
 export class Session {
   /** What a further connection shows to join. */
@@ -27,9 +30,9 @@ export class Session {
     tunnels: readonly SessionTunnel[];
     maxConnections: number;
     /** The client takes no new streams. */
-    onDraining(): void;
+    onDraining: () => void;
     /** The last connection is gone, or `end` was called. */
-    onEnded(reason?: TunnelError): void;
+    onEnded: (reason?: TunnelError) => void;
   }) {
     this.keyId = options.keyId;
     this.keyName = options.keyName;
@@ -42,6 +45,13 @@ export class Session {
 
   get connections(): number {
     return this.#links.size;
+  }
+
+  /** Visitors that are being served. */
+  get streams(): number {
+    let streams = 0;
+    for (const link of this.#links) streams += link.streams;
+    return streams;
   }
 
   add(link: Link): void {
@@ -83,6 +93,7 @@ export class Session {
       if (error) link.say({ message: "refused", refused: { code: error.code, message: error.message } });
       link.end();
     }
+    if (error) setTimeout(() => links.forEach((link) => link.close(error)), GO_MS).unref();
     this.#end(error);
   }
 

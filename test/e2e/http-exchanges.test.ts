@@ -35,7 +35,9 @@ describe("one connection of a visitor", () => {
       const { bytes } = await request.body();
       const target = request.line.split(" ")[1]!;
       const answer = ok(`${target} ${bytes.toString()}`);
-      await request.connection.send(request.line.startsWith("HEAD") ? answer.split("\r\n\r\n")[0] + "\r\n\r\n" : answer);
+      await request.connection.send(
+        request.line.startsWith("HEAD") ? answer.split("\r\n\r\n")[0] + "\r\n\r\n" : answer,
+      );
     });
     const visitor = await tunnel.send(
       get("/1"),
@@ -205,7 +207,7 @@ describe("who leaves in the middle", () => {
     const visitor = await tunnel.send(GET);
     const { connection } = await arrived;
     visitor.abort();
-    await connection.untilClosed();
+    expect(await connection.untilClosed()).toBeDefined();
   });
 
   test("a visitor, in the middle of its upload: the local service sees no false end", async () => {
@@ -225,7 +227,7 @@ describe("who leaves in the middle", () => {
     await connection.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
     await visitor.head();
     visitor.abort();
-    await connection.untilClosed();
+    expect(await connection.untilClosed()).toBeDefined();
   });
 
   test.each([

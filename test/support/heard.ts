@@ -33,7 +33,9 @@ export class Heard {
   }
 
   all<K extends Control["message"]>(kind: K): Extract<Control, { message: K }>[] {
-    return this.controls.filter((control): control is Extract<Control, { message: K }> => control.message === kind);
+    return this.controls.filter(
+      (control): control is Extract<Control, { message: K }> => control.message === kind,
+    );
   }
 
   #until<T>(find: () => T | undefined): Promise<T> {

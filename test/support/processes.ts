@@ -3,6 +3,7 @@ import { randomInt } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll } from "vitest";
 import type { LoggedLine } from "./world.ts";
 
 const ROOT = join(import.meta.dirname, "../..");
@@ -36,19 +37,23 @@ export function startProgram(
   const looks = new Set<() => void>();
   let output = "";
   let rest = "";
-  child.stdout!.setEncoding("utf8").on("data", (text: string) => {
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
     output += text;
     const whole = (rest + text).split("\n");
     rest = whole.pop()!;
     for (const line of whole) if (line.startsWith("{")) lines.push(JSON.parse(line) as LoggedLine);
     for (const look of looks) look();
   });
-  child.stderr!.setEncoding("utf8").on("data", (text: string) => {
+  child.stderr.setEncoding("utf8").on("data", (text: string) => {
     output += text;
   });
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-    child.once("close", (code, signal) => resolve({ code, signal }));
+    child.once("close", (code, signal) => {
+      running.delete(child);
+      resolve({ code, signal });
+    });
   });
+  running.add(child);
   return {
     child,
     pid: child.pid!,
@@ -79,6 +84,12 @@ export function startProgram(
   };
 }
 
+const running = new Set<ChildProcess>();
+// A test that runs out of time disposes of nothing.
+afterAll(() => {
+  for (const child of running) child.kill("SIGKILL");
+});
+
 /** Runs a command to its end. */
 export async function runProgram(
   script: string,
@@ -105,6 +116,22 @@ export async function startServerProcess(
   return Object.assign(program, { httpPort, grpcPort });
 }
 
+/** `tunnel-client`, for a server without TLS unless told. */
+export function startClientProcess(
+  options: { token: string; dataDir: string; tls?: boolean },
+  args: string[],
+): Program {
+  const { token, dataDir, tls = false } = options;
+  return startProgram(CLIENT, [
+    ...args,
+    "--key",
+    token,
+    "--data-dir",
+    dataDir,
+    ...(tls ? [] : ["--plaintext"]),
+  ]);
+}
+
 /** `tunnel-server key create`; returns the token. */
 export async function createKeyByCommand(
   dataDir: string,
@@ -112,7 +139,11 @@ export async function createKeyByCommand(
   args: string[] = [],
 ): Promise<string> {
   const { code, output } = await runProgram(SERVER, [
-    ...["key", "create", "--data-dir", dataDir, "--json"],
+    "key",
+    "create",
+    "--data-dir",
+    dataDir,
+    "--json",
     ...(args.includes("--public-address") ? [] : ["--public-address", `127.0.0.1:${grpcPort}`]),
     ...(args.includes("--name") ? args : ["--name", "test", ...args]),
   ]);

@@ -82,7 +82,7 @@ export class TunnelledService implements AsyncDisposable {
 
 function readHead(head: string, connection: RawConnection): ServiceRequest {
   const [line, ...lines] = head.slice(0, -4).split("\r\n");
-  const fields = fieldsOf(lines);
+  const fields = rawFields(...lines);
   return { line: line!, fields, connection, body: () => readBody(fields, connection) };
 }
 
@@ -93,7 +93,8 @@ async function readBody(
   const valueOf = (wanted: string): string | undefined =>
     fields.find((_, i) => i % 2 === 1 && fields[i - 1]!.toLowerCase() === wanted);
   const length = valueOf("content-length");
-  if (valueOf("transfer-encoding") === "chunked") return { framing: "chunked", ...(await readChunks(connection)) };
+  if (valueOf("transfer-encoding") === "chunked")
+    return { framing: "chunked", ...(await readChunks(connection)) };
   if (length === undefined) return { framing: "none", bytes: Buffer.alloc(0), trailers: [] };
   return { framing: "length", bytes: Buffer.from(await connection.take(Number(length))), trailers: [] };
 }
@@ -108,16 +109,22 @@ async function readChunks(connection: RawConnection): Promise<{ bytes: Buffer; t
     await connection.takeUntil("\r\n");
   }
   const trailers: string[] = [];
-  for (let line = await connection.takeUntil("\r\n"); line !== "\r\n"; line = await connection.takeUntil("\r\n")) {
+  for (
+    let line = await connection.takeUntil("\r\n");
+    line !== "\r\n";
+    line = await connection.takeUntil("\r\n")
+  ) {
     trailers.push(line.slice(0, -2));
   }
-  return { bytes: Buffer.concat(chunks), trailers: fieldsOf(trailers) };
+  return { bytes: Buffer.concat(chunks), trailers: rawFields(...trailers) };
 }
 
-/** Lines split at their colons, the one space behind it taken off. */
-function fieldsOf(lines: string[]): string[] {
-  return lines.flatMap((line) => {
-    const colon = line.indexOf(":");
-    return [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, "")];
-  });
+/** Names and values in turn, of lines as on the wire: "Name: value". */
+export function rawFields(...lines: string[]): string[] {
+  return lines
+    .flatMap((line) => line.split("\r\n"))
+    .flatMap((line) => {
+      const colon = line.indexOf(":");
+      return [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, "")];
+    });
 }

@@ -40,13 +40,13 @@ function explain(error: NodeJS.ErrnoException, host: string | undefined, port: n
 function reason(error: NodeJS.ErrnoException, place: string): string {
   switch (error.code) {
     case "EADDRINUSE":
-      return `${place} is in use by another program. Stop that program, or set http.listen to another port (0 for a free one).`;
+      return `${place} is in use by another program. Stop that program, or set http.listen (--http-listen) to another port (0 for a free one).`;
     case "EACCES":
-      return `${place} may not be used by this user. Set http.listen to a port from 1024 up, or give the program the right (CAP_NET_BIND_SERVICE).`;
+      return `${place} may not be used by this user. Set http.listen (--http-listen) to a port from 1024 up, or give the program the right (CAP_NET_BIND_SERVICE).`;
     case "EADDRNOTAVAIL":
-      return `${place} is no address of this machine. Set http.listen to one that is, or to a port alone for all addresses.`;
+      return `${place} is no address of this machine. Set http.listen (--http-listen) to one that is, or to a port alone for all addresses.`;
     case "ENOTFOUND":
-      return `the host of ${place} cannot be found. Set http.listen to an address of this machine, or to a port alone.`;
+      return `the host of ${place} cannot be found. Set http.listen (--http-listen) to an address of this machine, or to a port alone.`;
     default:
       return `cannot listen on ${place}: ${error.message}`;
   }

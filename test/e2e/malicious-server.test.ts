@@ -1,0 +1,323 @@
+import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { networkInterfaces } from "node:os";
+import { createServer, type Socket } from "node:net";
+import { describe, expect, test } from "vitest";
+import { encodeAccessKey } from "../../link/access-key.ts";
+import type { TunnelError } from "../../link/errors.ts";
+import { encodeRequestHead, parseResponseHead } from "../../link/http-head.ts";
+import type { Control, Open } from "../../link/messages.ts";
+import { saying, startLocalWeb } from "../support/local-web.ts";
+import { RawServer, welcome, type RawCall } from "../support/raw-server.ts";
+import { Relay } from "../support/relay.ts";
+import { accept, chunk, open } from "../support/raw-peer.ts";
+import { http, startTestClient, type TestClient, type TestClientOptions } from "../support/tunnel-ends.ts";
+
+const HEAD = encodeRequestHead({ method: "GET", target: "/", fields: ["Host", "app.localhost"] });
+
+/** A server that does `mischief` to the first call behind its Welcome, and is a good one to all that follow. */
+async function mischievous(
+  mischief: (call: RawCall) => void,
+  target = "127.0.0.1:1",
+): Promise<{ server: RawServer; client: TestClient } & AsyncDisposable> {
+  const server = await RawServer.start((call, _hello, number) => {
+    call.say([welcome([{ target }])]);
+    if (number === 1) mischief(call);
+  });
+  return withClient(server);
+}
+
+function withClient(
+  server: RawServer,
+  options: TestClientOptions = {},
+): { server: RawServer; client: TestClient } & AsyncDisposable {
+  const client = startTestClient(tokenFor(server), options);
+  return {
+    server,
+    client,
+    async [Symbol.asyncDispose]() {
+      await client[Symbol.asyncDispose]();
+      await server[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function tokenFor({ port }: RawServer): string {
+  return encodeAccessKey({ keyId: randomBytes(8), secret: randomBytes(16), host: "127.0.0.1", port });
+}
+
+function visit(stream: number, more: Partial<Open> = {}): Control {
+  return open(stream, { head: HEAD, end: true, ...more });
+}
+
+const BREACHES: [name: string, mischief: (call: RawCall) => void][] = [
+  ["bytes that are no chunks", (call) => call.say([], randomBytes(4096).fill(0xff, 0, 8))],
+  ["a chunk with unknown flags", (call) => call.say([], chunk(2, 128, "x"))],
+  ["data of a stream that was never opened", (call) => call.say([], chunk(2, 0, "x"))],
+  ["an Open with one of the client's ids", (call) => call.say([visit(1)])],
+  ["an Open with id 0", (call) => call.say([visit(0)])],
+  ["the same Open twice", (call) => call.say([visit(2), visit(2)])],
+  ["ids that go backwards", (call) => call.say([visit(4), visit(2)])],
+  ["an answer to a stream that the client opened", (call) => call.say([visit(2, { end: false }), accept(2)])],
+  [
+    "an interim answer",
+    (call) =>
+      call.say([visit(2, { end: false }), { message: "interim", interim: { stream: 2, head: HEAD } }]),
+  ],
+  [
+    "more body than credit",
+    (call) => {
+      const head = encodeRequestHead({ method: "POST", target: "/", fields: ["Host", "app.localhost"] });
+      const piece = chunk(2, 0, Buffer.alloc(65_536));
+      call.say([visit(2, { end: false, head })], Buffer.concat(Array<Buffer>(40).fill(piece)));
+    },
+  ],
+  ["a second Welcome", (call) => call.say([welcome([])])],
+  ["a Hello of its own", (call) => call.say([call.heard.all("hello")[0]!])],
+  ["a control message without content", (call) => call.say([{} as Control])],
+  ["a message of 5 MB", (call) => call.say([], Buffer.alloc(5_000_000))],
+  [
+    "two thousand tunnels",
+    (call) =>
+      call.say([
+        { message: "tunnels", tunnels: { tunnels: Array.from({ length: 2_000 }, (_, id) => tunnel(id)) } },
+      ]),
+  ],
+];
+
+test.each(BREACHES)(
+  "a server that sends %s loses its connection, and the client comes back",
+  async (_name, mischief) => {
+    // A local service that takes what it is sent, and never answers.
+    const silent = createServer((socket) => socket.on("error", () => {}).pause());
+    silent.listen(0, "127.0.0.1");
+    await once(silent, "listening");
+    const { port } = silent.address() as { port: number };
+    await using world = await mischievous(mischief, `127.0.0.1:${port}`);
+    await (
+      await world.server.call(1)
+    ).over;
+    await world.client.online(2);
+    expect(world.server.calls).toHaveLength(2);
+    silent.close();
+  },
+);
+
+const BAD_GREETINGS: [name: string, greet: (call: RawCall) => void][] = [
+  ["opens streams before its Welcome", (call) => call.say([visit(2), welcome([{ target: "127.0.0.1:1" }])])],
+  [
+    "names its tunnels before its Welcome",
+    (call) => call.say([{ message: "tunnels", tunnels: { tunnels: [] } }]),
+  ],
+  ["says Drain in place of Welcome", (call) => call.say([{ message: "drain", drain: { graceMs: 1 } }])],
+  ["says nothing", () => {}],
+  ["says nothing but pings", (call) => call.say([{ message: "ping", ping: { id: 1 } }])],
+  ["ends the call at once", (call) => void call.call.end()],
+  ["has a Welcome of 5 MB", (call) => call.say([welcome([{ name: "x".repeat(5_000_000) }])])],
+  [
+    "has a Welcome of two thousand tunnels",
+    (call) => call.say([welcome(Array.from({ length: 2_000 }, () => ({ target: "127.0.0.1:1" })))]),
+  ],
+  ["refuses without a reason that anyone knows", (call) => say(call, { code: "__proto__", message: "" })],
+  ["is overloaded", (call) => say(call, { code: "overloaded", message: "Later." })],
+];
+
+test.each(BAD_GREETINGS)("a server that %s is tried again", async (_name, greet) => {
+  const server = await RawServer.start((call, _hello, number) => {
+    if (number === 1) greet(call);
+    else call.say([welcome([])]);
+  });
+  await using world = withClient(server, { tuning: { stepTimeoutMs: 300 } });
+  await world.client.online();
+  expect(server.calls.length).toBeGreaterThanOrEqual(2);
+});
+
+test("a server that opens a stream in the batch of its Welcome is served", async () => {
+  await using web = await startLocalWeb(saying("served"));
+  const server = await RawServer.start((call) =>
+    call.say([welcome([{ target: `127.0.0.1:${web.port}` }]), visit(2)]),
+  );
+  await using world = withClient(server);
+  const call = await world.server.call(1);
+  const { accept } = await call.heard.message("accept");
+  expect(parseResponseHead(accept.head).status).toBe(200);
+});
+
+test("a server that asks for a billion connections gets a few", async () => {
+  const server = await RawServer.start((call) => call.say([welcome([], { connections: 1_000_000_000 })]));
+  await using relay = await Relay.to(server.port);
+  await using world = withClient(server, { port: relay.port });
+  await server.call(8);
+  // Each comes behind a first look; all that are wanted are dialled at once, so every first look has been here.
+  expect(relay.accepted).toBe(16);
+  expect(world.client.log.lines.filter(({ message }) => message === "online")).toHaveLength(1);
+});
+
+test("a server of another protocol version ends the client for good", async () => {
+  const server = await RawServer.start((call) => call.say([welcome([], { protocol: 7, version: "9.9" })]));
+  await using world = withClient(server);
+  const error = await world.client.ended;
+  expect(error).toMatchObject({ code: "version", exitCode: 6 });
+  expect((error as TunnelError).message).toMatch(/9\.9.*Update tunnel-client/);
+});
+
+test("a refusal cannot steer the terminal that it is printed on, nor fill it", async () => {
+  const message = `\u001b[2J\u0007gone${"!".repeat(100_000)}`;
+  const server = await RawServer.start((call) => say(call, { code: "key_refused", message }));
+  await using world = withClient(server);
+  const error = (await world.client.ended) as TunnelError;
+  expect(error.code).toBe("key_refused");
+  // eslint-disable-next-line no-control-regex
+  expect(error.message).not.toMatch(/[\u0000-\u001f]/);
+  expect(error.message.length).toBeLessThan(1_000);
+});
+
+test("streams for tunnels that nobody has are reset, and the connection stays", async () => {
+  await using world = await mischievous((call) => {
+    call.say([visit(2, { tunnel: 0 }), visit(4, { tunnel: 2 }), visit(6, { tunnel: 4_294_967_295 })]);
+  });
+  const call = await world.server.call(1);
+  await call.heard.message("reset", 3);
+  expect(call.heard.all("reset").map(({ reset }) => reset.code)).toEqual(Array(3).fill("UNKNOWN_TUNNEL"));
+});
+
+test("a flood of streams for unknown tunnels is reset one by one, and the connection stays", async () => {
+  const count = 10_000;
+  await using world = await mischievous((call) => {
+    for (let batch = 0; batch < 20; batch++) {
+      call.say(
+        Array.from({ length: count / 20 }, (_, i) =>
+          visit(2 + 2 * (batch * (count / 20) + i), { tunnel: 9 }),
+        ),
+      );
+    }
+    call.say([{ message: "ping", ping: { id: 7 } }]);
+  });
+  const call = await world.server.call(1);
+  await call.heard.message("pong");
+  await call.heard.message("reset", count);
+  expect(world.server.calls).toHaveLength(1);
+});
+
+test("a flood of streams for a service that never answers is bounded, and leaves nothing behind", async () => {
+  const sockets = new Set<Socket>();
+  const silent = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("error", () => {}).resume();
+    socket.once("close", () => sockets.delete(socket));
+  });
+  silent.listen(0, "127.0.0.1");
+  await once(silent, "listening");
+  const { port } = silent.address() as { port: number };
+  const count = 300;
+  await using world = await mischievous(
+    (call) => call.say(Array.from({ length: count }, (_, i) => visit(2 + 2 * i))),
+    `127.0.0.1:${port}`,
+  );
+  while (sockets.size < count) await once(silent, "connection");
+  const call = await world.server.call(1);
+  const closed = Promise.all([...sockets].map((socket) => once(socket, "close")));
+  call.say([], chunk(9_999_998, 0, "x"));
+  await closed;
+  await world.client.online(2);
+  expect(sockets.size).toBe(0);
+  silent.close();
+});
+
+describe("a server cannot make the client dial", () => {
+  const own = Object.values(networkInterfaces())
+    .flat()
+    .find((address) => address && !address.internal && address.family === "IPv4");
+
+  test.each<[string, string, string[]]>([
+    ["what --allow none leaves out", "127.0.0.1:PORT", ["none"]],
+    ["a loopback address in other letters", "[::ffff:127.0.0.1]:PORT", ["none"]],
+    ["loopback by its name", "localhost:PORT", ["none"]],
+    ["the unspecified address, which means loopback", "0.0.0.0:PORT", ["none"]],
+    ["a port beside the one that is allowed", "127.0.0.1:PORT", ["none", "127.0.0.1/32:1"]],
+    ["an address beside the one that is allowed", "127.0.0.1:PORT", ["none", "127.0.0.2/32"]],
+    ["this machine's own address, by default", `${own?.address ?? "192.0.2.1"}:PORT`, []],
+  ])("%s", async (_name, target, allow) => {
+    await using web = await startLocalWeb(saying("secret"), "0.0.0.0");
+    const named = target.replace("PORT", String(web.port));
+    const server = await RawServer.start((call) => call.say([welcome([{ target: named }]), visit(2)]));
+    await using world = withClient(server, { allow });
+    const call = await server.call(1);
+    const { reset } = await call.heard.message("reset");
+    expect(reset).toMatchObject({ stream: 2, code: "NOT_ALLOWED" });
+    expect(web.connections()).toBe(0);
+    const line = await world.client.log.logged("request failed");
+    expect(line).toMatchObject({
+      failure: "NOT_ALLOWED",
+      detail: expect.stringContaining("--allow") as unknown,
+    });
+  });
+
+  test("another target than the one that was typed, by a changed mapping", async () => {
+    await using typed = await startLocalWeb(saying("typed"));
+    await using other = await startLocalWeb(saying("other"));
+    const server = await RawServer.start((call) => {
+      call.say([welcome([{ request: 0, target: `127.0.0.1:${other.port}` }])]);
+      call.say([
+        {
+          message: "tunnels",
+          tunnels: { tunnels: [{ ...tunnel(5), request: 0, target: `127.0.0.1:${other.port}` }] },
+        },
+        visit(2, { tunnel: 5 }),
+      ]);
+    });
+    await using world = withClient(server, { tunnels: [http(typed.port, "app")], allow: ["none"] });
+    const { payload } = await (await world.server.call(1)).heard.chunkNumber(1);
+    expect(payload.toString()).toBe("typed");
+    expect(other.connections()).toBe(0);
+  });
+
+  test.each([
+    "",
+    "127.0.0.1",
+    "127.0.0.1:0",
+    "127.0.0.1:99999",
+    "http://127.0.0.1:80",
+    "/run/docker.sock",
+    "a b:80",
+  ])("the odd target %j", async (target) => {
+    const server = await RawServer.start((call) => call.say([welcome([{ target }]), visit(2)]));
+    await using world = withClient(server, { allow: ["any"] });
+    const { reset } = await (await server.call(1)).heard.message("reset");
+    expect(reset.code).toBe("UNKNOWN_TUNNEL");
+    expect(world.client.log.lines.filter(({ level }) => level === "warn")).not.toEqual([]);
+  });
+});
+
+test.each<[string, string]>([
+  ["no request at all", "\0\x01"],
+  ["a hidden second request", "GET / HTTP/1.1\r\nHost: a\r\n\r\nGET /admin HTTP/1.1\r\n"],
+  ["a bare LF", "GET / HTTP/1.1\r\nHost: a\nX: y\r\n"],
+  ["two lengths", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n"],
+  [
+    "a length and a coding",
+    "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+  ],
+  ["a space in the target", "GET /a b HTTP/1.1\r\nHost: a\r\n"],
+])("a request head with %s never reaches the local service", async (_name, head) => {
+  await using web = await startLocalWeb(saying("reached"));
+  const server = await RawServer.start((call) =>
+    call.say([
+      welcome([{ target: `127.0.0.1:${web.port}` }]),
+      visit(2, { head: Buffer.from(head, "latin1") }),
+    ]),
+  );
+  await using world = withClient(server);
+  const call = await world.server.call(1);
+  expect((await call.heard.message("reset")).reset.stream).toBe(2);
+  expect(web.connections()).toBe(0);
+});
+
+function say(call: RawCall, refused: { code: string; message: string }): void {
+  call.say([{ message: "refused", refused }]);
+  call.call.end();
+}
+
+function tunnel(id: number) {
+  return { id, name: "app", kind: "HTTP" as const, url: "http://app.localhost/", target: "127.0.0.1:1" };
+}

@@ -1,0 +1,134 @@
+import type { ServerResponse } from "node:http";
+import { expect, test } from "vitest";
+import {
+  createKeyByCommand,
+  ownLoopbackAddress,
+  startClientProcess,
+  startServerProcess,
+  temporaryDirectory,
+} from "../support/processes.ts";
+import { saying, startLocalWeb } from "../support/local-web.ts";
+import { request } from "../support/world.ts";
+
+/** A data directory, an address and ports that survive the server, and the key of a client. */
+async function place() {
+  const directory = await temporaryDirectory();
+  const address = ownLoopbackAddress();
+  const first = await startServerProcess(directory.path, listen(address, 0, 0));
+  const { httpPort, grpcPort } = first;
+  const token = await createKeyByCommand(directory.path, grpcPort, [
+    "--public-address",
+    `${address}:${grpcPort}`,
+  ]);
+  return {
+    first,
+    token,
+    address,
+    httpPort,
+    start: () => startServerProcess(directory.path, listen(address, httpPort, grpcPort)),
+    startClient: (port: number) =>
+      startClientProcess({ token, dataDir: `${directory.path}/client`, tls: true }, [
+        "http",
+        String(port),
+        "--subdomain",
+        "app",
+      ]),
+    visit: (path: string) => request(httpPort, path, { address }),
+    [Symbol.asyncDispose]: async () => {
+      await first[Symbol.asyncDispose]();
+      await directory[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function listen(address: string, httpPort: number, grpcPort: number): string[] {
+  return ["--http-listen", `${address}:${httpPort}`, "--grpc-listen", `${address}:${grpcPort}`];
+}
+
+test("a client that is started before its server keeps trying, and is served once the server is there", async () => {
+  await using web = await startLocalWeb(saying("served"));
+  await using world = await place();
+  await world.first[Symbol.asyncDispose]();
+
+  await using client = world.startClient(web.port);
+  const offline = await client.logged("offline; trying again", 2);
+  expect(offline).toMatchObject({
+    code: "unreachable",
+    reason: expect.stringContaining("refuses") as unknown,
+  });
+  await using _server = await world.start();
+  await client.logged("serving");
+  expect((await world.visit("/")).text).toBe("served");
+});
+
+test("a server that is killed and restarted three times has its client back each time", async () => {
+  await using web = await startLocalWeb(saying("served"));
+  await using world = await place();
+  await using client = world.startClient(web.port);
+  await client.logged("serving");
+  let server = world.first;
+  for (let round = 1; round <= 3; round++) {
+    server.kill("SIGKILL");
+    await server.exited;
+    server = await world.start();
+    await client.logged("serving", round + 1);
+    expect((await world.visit("/")).text).toBe("served");
+  }
+  expect(client.child.exitCode).toBeNull();
+  expect(client.output()).not.toContain(world.token);
+  await server[Symbol.asyncDispose]();
+});
+
+test("a server that is told to stop lets a request finish, tells its client, and has it back when it returns", async () => {
+  const { promise: waiting, resolve: asked } = latch();
+  let slowResponse: ServerResponse | undefined;
+  await using web = await startLocalWeb((request, response) => {
+    if (request.url === "/slow") {
+      slowResponse = response;
+      asked();
+    } else {
+      response.end("served");
+    }
+  });
+  await using world = await place();
+  await using client = world.startClient(web.port);
+  await client.logged("serving");
+  const slow = world.visit("/slow");
+  await waiting;
+
+  world.first.kill("SIGTERM");
+  await client.logged("the server is about to stop; open requests may finish");
+  await expect(world.visit("/")).rejects.toMatchObject({ code: "ECONNREFUSED" });
+  slowResponse!.end("finished");
+  expect(await slow).toMatchObject({ status: 200, text: "finished" });
+  expect(await world.first.exited).toEqual({ code: 0, signal: null });
+  await world.first.logged("stopped");
+
+  await client.logged("offline; trying again");
+  await using _server = await world.start();
+  await client.logged("serving", 2);
+  expect((await world.visit("/")).text).toBe("served");
+});
+
+test("a second signal ends the server at once, requests or not", async () => {
+  const { promise: waiting, resolve: asked } = latch();
+  await using web = await startLocalWeb(() => asked());
+  await using world = await place();
+  await using client = world.startClient(web.port);
+  await client.logged("serving");
+  const visit = world.visit("/").catch((error: NodeJS.ErrnoException) => error.code);
+  await waiting;
+  world.first.kill("SIGTERM");
+  await client.logged("the server is about to stop; open requests may finish");
+  world.first.kill("SIGINT");
+  expect(await world.first.exited).toEqual({ code: 0, signal: null });
+  expect(await visit).toBe("ECONNRESET");
+});
+
+function latch(): { promise: Promise<void>; resolve: () => void } {
+  let resolve!: () => void;
+  const promise = new Promise<void>((done) => {
+    resolve = done;
+  });
+  return { promise, resolve };
+}
