@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
+    // Two cores: vitest alone would leave one of them idle.
+    maxWorkers: "100%",
     // Whole worlds start servers and processes; on a busy two-core machine that takes seconds.
     testTimeout: 30_000,
     hookTimeout: 30_000,
