@@ -49,8 +49,8 @@ export async function runDemo(options: DemoOptions): Promise<void> {
       colours,
       patienceMs,
     });
-    const { httpPort, grpcPort } = await server.logged("listening", READY_WITHIN_MS, signal);
-    const key = await createKey(programs.server, join(directory, "server"), `127.0.0.1:${Number(grpcPort)}`);
+    const { http, grpc } = await server.logged("listening", READY_WITHIN_MS, signal);
+    const key = await createKey(programs.server, join(directory, "server"), String(grpc));
 
     if (options.targetPort === undefined) app = await startSampleApp({ port: 0 });
     else await warnIfSilent(options.targetPort, print);
@@ -65,7 +65,7 @@ export async function runDemo(options: DemoOptions): Promise<void> {
       patienceMs,
     });
     await client.logged("online", READY_WITHIN_MS, signal);
-    announce({ httpPort: Number(httpPort), targetPort, key, sample: app !== undefined, print });
+    announce({ httpPort: portOf(http), targetPort, key, sample: app !== undefined, print });
     await Promise.race([aborted(signal), server.endsUnasked(), client.endsUnasked()]);
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -108,6 +108,11 @@ async function warnIfSilent(port: number, print: (line: string) => void): Promis
 function clientEnvironment(key: string): NodeJS.ProcessEnv {
   const { TUNNEL_SERVER: _elsewhere, ...inherited } = process.env;
   return { ...inherited, TUNNEL_KEY: key };
+}
+
+/** Of an address in the server's log, such as 127.0.0.1:8080. */
+function portOf(address: unknown): number {
+  return Number(String(address).split(":").pop());
 }
 
 interface Announcement {

@@ -55,8 +55,6 @@ async function run(options: RunOptions): Promise<void> {
       version: VERSION,
       http: formatAddress({ ...config.http.listen, port: server.httpPort }),
       grpc: formatAddress({ ...config.grpc.listen, port: server.grpcPort }),
-      httpPort: server.httpPort,
-      grpcPort: server.grpcPort,
       domain: config.http.domain,
       dataDir: config.dataDir,
     },

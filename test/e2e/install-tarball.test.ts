@@ -43,8 +43,8 @@ test("on one machine: the line that key create prints, and nothing else, serves 
   const server = await installed.shell(
     'tunnel-server --data-dir "$HOME/data" --http-listen 127.0.0.1:0 --grpc-listen 127.0.0.1:0',
   );
-  const [, httpPort] = await server.prints(/"httpPort":(\d+)/);
-  const [, grpcPort] = await server.prints(/"grpcPort":(\d+)/);
+  const [, httpPort] = await server.prints(/"http":"127\.0\.0\.1:(\d+)"/);
+  const [, grpcPort] = await server.prints(/"grpc":"127\.0\.0\.1:(\d+)"/);
   const [, dataDir] = await server.prints(/"dataDir":"([^"]+)"/);
   const create = await installed.shell(
     `tunnel-server key create --data-dir ${dataDir} --name office --tunnel web=127.0.0.1:${port}@app ` +

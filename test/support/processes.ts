@@ -112,8 +112,8 @@ export async function startServerProcess(
   args: string[] = ["--http-listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"],
 ): Promise<RunningServer> {
   const program = startProgram(SERVER, ["--data-dir", dataDir, ...args]);
-  const { httpPort, grpcPort } = (await program.logged("listening")) as unknown as RunningServer;
-  return Object.assign(program, { httpPort, grpcPort });
+  const { http, grpc } = await program.logged("listening");
+  return Object.assign(program, { httpPort: portOf(http), grpcPort: portOf(grpc) });
 }
 
 /** `tunnel-client`, for a server without TLS unless told. */
@@ -165,4 +165,9 @@ export async function temporaryDirectory(): Promise<AsyncDisposable & { path: st
     path,
     [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }),
   };
+}
+
+/** Of an address as the server logs it. */
+function portOf(address: unknown): number {
+  return Number(String(address).split(":").pop());
 }

@@ -24,5 +24,5 @@ if (process.argv[2] === "key") {
     log("stopped");
     clearInterval(alive);
   });
-  log("listening", { httpPort: 18080, grpcPort: 17000 });
+  log("listening", { http: "127.0.0.1:18080", grpc: "127.0.0.1:17000" });
 }
