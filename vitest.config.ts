@@ -2,6 +2,7 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   test: {
+    globalSetup: "test/support/install-programs.ts",
     include: ["test/**/*.test.ts"],
     // Two cores: vitest alone would leave one of them idle.
     maxWorkers: "100%",

@@ -2,9 +2,10 @@ import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { startSampleApp, type SampleApp } from "../../demo/sample-app.ts";
 import { textsFor } from "../../demo/texts.ts";
-import { openChromium, provideChromium, screenshot } from "../support/chromium.ts";
+import { openChromium, screenshot } from "../support/chromium.ts";
+import { hasProgram } from "../support/programs.ts";
 
-const hasChromium = provideChromium();
+const hasChromium = hasProgram("chromium");
 const skipped = hasChromium ? "" : " (skipped: needs /usr/bin/chromium)";
 
 describe.skipIf(!hasChromium).concurrent(`the sample page in a browser${skipped}`, () => {

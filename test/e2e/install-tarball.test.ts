@@ -3,6 +3,7 @@ import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { InstalledTarball } from "../support/installed-tarball.ts";
 import { namespaceObstacle, Namespaces } from "../support/namespaces.ts";
+import { hasProgram } from "../support/programs.ts";
 import { request } from "../support/world.ts";
 import { VERSION } from "../../runtime/version.ts";
 
@@ -64,7 +65,7 @@ test("on one machine: the line that key create prints, and nothing else, serves 
   service.close();
 });
 
-const obstacle = namespaceObstacle();
+const obstacle = namespaceObstacle() ?? (hasProgram("curl") ? undefined : "no curl");
 const why = obstacle === undefined ? "" : ` (cannot be tried here: ${obstacle})`;
 
 test.skipIf(obstacle !== undefined)(

@@ -1,4 +1,4 @@
-import { execFile, spawn, type ChildProcess } from "node:child_process";
+import { execFile, spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { chmod, chown, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,8 +6,11 @@ import { promisify } from "node:util";
 
 const ROOT = join(import.meta.dirname, "../..");
 const run = promisify(execFile);
-/** Who runs the commands when the tests run as root: what they do without being root is what most people see. */
-const NOBODY = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : undefined;
+/**
+ * Who runs the commands when the tests run as root: what they do without being root is what most people see. Where
+ * only root can reach node (in its own home, say), root does.
+ */
+const NOBODY = process.getuid?.() === 0 && canRunNode(65_534) ? { uid: 65_534, gid: 65_534 } : undefined;
 
 /** The commands as `npm install -g` puts them, in a prefix of their own. */
 export class InstalledTarball implements AsyncDisposable {
@@ -106,4 +109,8 @@ export class Shell implements AsyncDisposable {
       process.kill(-this.#child.pid!, "SIGKILL");
     await this.exited;
   }
+}
+
+function canRunNode(uid: number): boolean {
+  return spawnSync(process.execPath, ["--version"], { uid, gid: uid, cwd: "/" }).status === 0;
 }

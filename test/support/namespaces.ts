@@ -1,15 +1,25 @@
 import { execFile, execFileSync } from "node:child_process";
 import { promisify } from "node:util";
+import { hasProgram } from "./programs.ts";
 
 const run = promisify(execFile);
 
-/** Why this machine cannot make network namespaces; undefined if it can. Found out by making one. */
+/**
+ * Why this machine cannot make network namespaces; undefined if it can. Found out by making one.
+ * @throws where `CI` is set and it cannot, so that a build never passes by skipping
+ */
 export function namespaceObstacle(): string | undefined {
+  const obstacle = findObstacle();
+  if (obstacle !== undefined && process.env["CI"]) throw new Error(`no network namespaces here: ${obstacle}`);
+  return obstacle;
+}
+
+function findObstacle(): string | undefined {
   if (process.platform !== "linux") return "network namespaces are of Linux";
   if (process.getuid?.() !== 0) return "only root makes network namespaces";
+  if (!hasProgram("ip") || !hasProgram("setpriv")) return "no ip or setpriv";
   const probe = `cv${process.pid}probe`;
   try {
-    execFileSync("setpriv", ["--version"], { stdio: "pipe" });
     execFileSync("ip", ["netns", "add", probe], { stdio: "pipe" });
     try {
       execFileSync("ip", ["-n", probe, "link", "add", "probe0", "type", "veth", "peer", "name", "probe1"], {
@@ -20,8 +30,8 @@ export function namespaceObstacle(): string | undefined {
     }
     return undefined;
   } catch (error) {
-    const { stderr, code } = error as { stderr?: Buffer; code?: string };
-    return stderr?.toString().trim() || `ip or setpriv: ${code ?? String(error)}`;
+    const { stderr, message } = error as Error & { stderr?: Buffer };
+    return stderr?.toString().trim() || message;
   }
 }
 

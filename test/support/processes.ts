@@ -19,6 +19,8 @@ export interface Program extends AsyncDisposable {
   readonly output: () => string;
   /** Resolves at the `count`th line, past or future, with this message; rejects if the process ends before. */
   logged(message: string, count?: number): Promise<LoggedLine>;
+  /** Resolves once this text stands in the output; rejects if the process ends before. */
+  printed(text: string): Promise<void>;
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   kill(signal: NodeJS.Signals): void;
 }
@@ -53,6 +55,21 @@ export function startProgram(
       resolve({ code, signal });
     });
   });
+  /** Resolves with what `find` gives, as soon as it gives something; rejects if the process ends before. */
+  const until = <T>(find: () => T | undefined, what: string): Promise<T> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        const found = find();
+        if (found === undefined) return;
+        looks.delete(look);
+        resolve(found);
+      };
+      looks.add(look);
+      look();
+      void exited.then(({ code, signal }) =>
+        reject(new Error(`the process ended (${code ?? signal}) before ${what}:\n${output}`)),
+      );
+    });
   running.add(child);
   return {
     child,
@@ -61,21 +78,10 @@ export function startProgram(
     output: () => output,
     exited,
     logged: (message, count = 1) =>
-      new Promise((resolve, reject) => {
-        const look = (): void => {
-          const found = lines.filter((line) => line.message === message)[count - 1];
-          if (!found) return;
-          looks.delete(look);
-          resolve(found);
-        };
-        looks.add(look);
-        look();
-        void exited.then(({ code, signal }) =>
-          reject(
-            new Error(`the process ended (${code ?? signal}) before it logged "${message}":\n${output}`),
-          ),
-        );
-      }),
+      until(() => lines.filter((line) => line.message === message)[count - 1], `it logged "${message}"`),
+    printed: async (text) => {
+      await until(() => output.includes(text) || undefined, `it printed "${text}"`);
+    },
     kill: (signal) => void child.kill(signal),
     async [Symbol.asyncDispose]() {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
