@@ -73,18 +73,7 @@ export async function keyCreate(
   });
   const shown = describe(key, "keys.json");
   const command = clientLine(token, config);
-  if (options.json) {
-    out(
-      JSON.stringify({
-        dataDir: config.dataDir,
-        ...shown,
-        server: formatAddress(server.address),
-        key: token,
-        command,
-      }),
-    );
-    return;
-  }
+  if (options.json) return out(asJson(shown, { token, command, server, config }));
   out(`Made the key ${quoted(key.name)}.`);
   printKey(shown, context, server);
   if (key.tunnels.length === 0) {
@@ -152,18 +141,7 @@ export async function keyShow(
     ...(server.pin && { pin: server.pin }),
   });
   const command = clientLine(token, config);
-  if (options.json) {
-    out(
-      JSON.stringify({
-        dataDir: config.dataDir,
-        ...shown,
-        server: formatAddress(server.address),
-        key: token,
-        command,
-      }),
-    );
-    return;
-  }
+  if (options.json) return out(asJson(shown, { token, command, server, config }));
   printKey(shown, context, server);
   out("Whoever has this key can come in. On the machine with the local service:");
   out("");
@@ -250,6 +228,16 @@ function printKey(key: ShownKey, { config, configFile, out }: KeyCommandContext,
     ...(key.created === undefined ? [] : [["made", `${key.created} (${age(key.created)} ago)`]]),
   ];
   for (const line of table(rows)) out(`  ${line}`);
+}
+
+/** For scripts: the key, and how a client comes in with it. */
+function asJson(
+  shown: ShownKey,
+  made: { token: string; command: string; server: ServerInKey; config: ServerConfig },
+): string {
+  const { token, command, server, config } = made;
+  const address = formatAddress(server.address);
+  return JSON.stringify({ dataDir: config.dataDir, ...shown, server: address, key: token, command });
 }
 
 function proofOf(config: ServerConfig, { pin }: ServerInKey): string {

@@ -167,7 +167,6 @@ test("a refusal cannot steer the terminal that it is printed on, nor fill it", a
   await using world = withClient(server);
   const error = (await world.client.ended) as TunnelError;
   expect(error.code).toBe("key_refused");
-  // eslint-disable-next-line no-control-regex
   expect(error.message).not.toMatch(/[\u0000-\u001f]/);
   expect(error.message.length).toBeLessThan(1_000);
 });

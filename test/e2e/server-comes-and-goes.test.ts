@@ -5,14 +5,14 @@ import {
   ownLoopbackAddress,
   startClientProcess,
   startServerProcess,
-  temporaryDirectory,
 } from "../support/processes.ts";
+import { lastingDirectory } from "../support/temporary-directory.ts";
 import { saying, startLocalWeb } from "../support/local-web.ts";
 import { request } from "../support/world.ts";
 
 /** A data directory, an address and ports that survive the server, and the key of a client. */
 async function place() {
-  const directory = await temporaryDirectory();
+  const directory = await lastingDirectory();
   const address = ownLoopbackAddress();
   const first = await startServerProcess(directory.path, listen(address, 0, 0));
   const { httpPort, grpcPort } = first;

@@ -11,10 +11,10 @@ import {
   createKeyByCommand,
   startProgram,
   startServerProcess,
-  temporaryDirectory,
   type Program,
   type RunningServer,
 } from "../support/processes.ts";
+import { lastingDirectory } from "../support/temporary-directory.ts";
 import { Random } from "../support/random.ts";
 
 const MIB = 1024 * 1024;
@@ -38,7 +38,7 @@ interface Tunnel extends AsyncDisposable {
 
 /** The built commands as processes of their own, with TLS as they come; the local service and visitors live here. */
 async function startTunnel(): Promise<Tunnel> {
-  const directory = await temporaryDirectory();
+  const directory = await lastingDirectory();
   const service = await listeningService((incoming, outgoing) => void serve(incoming, outgoing));
   const server = await startServerProcess(directory.path);
   const token = await createKeyByCommand(directory.path, server.grpcPort);

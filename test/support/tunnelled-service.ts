@@ -30,17 +30,17 @@ export class TunnelledService implements AsyncDisposable {
   }
 
   static async start(tls: "auto" | "off" = "off"): Promise<TunnelledService> {
-    // eslint-disable-next-line prefer-const
-    let service: TunnelledService;
+    const started: { service?: TunnelledService } = {};
     const backend = await RawBackend.start(async (connection) => {
       for (;;) {
         const request = readHead(await connection.head(), connection);
+        const service = started.service!;
         service.requests.push(request);
         await service.#serve(request);
       }
     });
-    service = new TunnelledService(await startWorld({ tls, service: backend.target }), backend);
-    return service;
+    const world = await startWorld({ tls, service: backend.target });
+    return (started.service = new TunnelledService(world, backend));
   }
 
   /** What the local service does with each request from now on. */
