@@ -12,6 +12,7 @@ import { readOwnPin } from "../grpc/certificate.ts";
 import { isName, keyFileIn, readKeyFile, type StoredKey, updateKeyFile } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { addressForKeys } from "./key-address.ts";
+import { renewalLine } from "./key-renewal.ts";
 import { age, table } from "./key-table.ts";
 import { parseHostname, parseTunnels } from "./key-tunnel.ts";
 
@@ -130,7 +131,7 @@ export async function keyShow(
     printKey(shown, context);
     out("Its secret was shown once, when it was made: keys.json holds only a hash. For a new one:");
     out("");
-    out(`tunnel-server key revoke ${shown.name} && tunnel-server key create --name ${shown.name}`);
+    out(renewalLine(shown, { dataDir: config.dataDir, configFile: context.configFile }));
     return;
   }
   const server = await serverForKeys(options.publicAddress, context);
