@@ -4,8 +4,8 @@ import type { Link, OpenRequest } from "../../link/link.ts";
 import type { SessionTunnel } from "./naming.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
 
-/** A client that was told to go, and neither goes nor lets its streams end, is cut off after this. */
-const GO_MS = 1_000;
+/** A client that was told to go and stays is cut off: with the half second until a revocation is seen, within a second. */
+const GO_MS = 400;
 
 /** One connected client: its connections, its tunnels, and the end of both. */
 export class Session {
