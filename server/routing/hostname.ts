@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from "node:net";
-import { domainToASCII } from "node:url";
+import { domainToASCII, domainToUnicode } from "node:url";
 
 export interface HostAndPort {
   /** As `normalizeHostname` gives it; an IPv6 address in brackets, `[::1]`. */
@@ -79,8 +79,9 @@ function checkPlain(name: string): string | undefined {
   if (lastLabel >= 0x30 && lastLabel <= 0x39 && /(?:^|\.)[0-9]+$/.test(name) && !isIPv4(name))
     return undefined;
   if (!name.includes("xn--")) return name;
-  // A label that claims to be punycode must decode, and encode to the same again.
-  return domainToASCII(name) === name ? name : undefined;
+  // A label that claims to be punycode must decode, and encode to the same again; newer Node gives back what does not.
+  const unicode = domainToUnicode(name);
+  return !unicode.includes("xn--") && domainToASCII(unicode) === name ? name : undefined;
 }
 
 function isAscii(text: string): boolean {

@@ -62,6 +62,7 @@ test.each([
   "example.1",
   "8080",
   "xn--a.com",
+  "xn--a-.com",
   "xn--.com",
   "a\u2100.com",
   "a.com\u2028",
