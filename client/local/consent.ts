@@ -88,6 +88,7 @@ const ADDRESS_LIKE = /(^|\.)(\d+|0x[0-9a-f]*)\.?$/i;
 
 function parseRule(text: string): Rule {
   const { subject, ports } = splitPorts(text);
+  if (subject === "all") throw new Error('did you mean "any"?');
   if (subject === "any") return (_, port) => inRanges(port, ports);
   const slash = subject.indexOf("/");
   const address = slash < 0 ? subject : subject.slice(0, slash);

@@ -147,3 +147,7 @@ test.each([
 ])("%s is dialled as %s", (address, dialled) => {
   expect(dialledAddress(address)).toBe(dialled);
 });
+
+test("all, which would be a host of that name, is taken for the slip that it is", () => {
+  expect(() => parseAllowRules(["all"])).toThrow('--allow all: did you mean "any"?');
+});
