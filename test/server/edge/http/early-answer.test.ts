@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { fieldValue, type RawVisitor } from "../../../support/raw-visitor.ts";
-import { EdgeUnderTest, get } from "./edge-under-test.ts";
+import { EdgeUnderTest, get, holdClock, stable } from "./edge-under-test.ts";
 
 const MIB = 1024 * 1024;
 
@@ -27,7 +27,8 @@ describe("an answer that comes before the end of the upload", () => {
   });
 
   test("and ends the request (COMPLETE) leaves the connection usable if little more comes", async () => {
-    await using world = await EdgeUnderTest.start({ lingerMs: 100 });
+    await using world = await EdgeUnderTest.start({ lingerMs: 5_000 });
+    const clock = holdClock();
     const visitor = await world.send(upload(100_000), "hello");
     const visit = await world.route.next();
     await visit.until(() => visit.writtenBytes === 5);
@@ -39,7 +40,7 @@ describe("an answer that comes before the end of the upload", () => {
     const next = await world.route.next();
     expect(next.head.target).toBe("/next");
     // The time that the rest of the upload had is over, and means nothing any more.
-    await new Promise((resolve) => setTimeout(resolve, 150));
+    clock.advance(60_000);
     next.respond(200, "next");
     expect((await visitor.answer()).body.toString()).toBe("next");
     expect(visit.writtenBytes).toBe(5);
@@ -139,13 +140,15 @@ describe("an answer that comes before the end of the upload", () => {
 });
 
 test("a slow reader of an early answer gets all of it, though the rest of its upload is not wanted", async () => {
-  await using world = await EdgeUnderTest.start({ lingerMs: 100 });
+  await using world = await EdgeUnderTest.start({ lingerMs: 5_000 });
+  const clock = holdClock();
   const visitor = await world.send(upload(1000), "x");
   visitor.socket.pause();
   const visit = await world.route.next();
   const body = Buffer.alloc(16 * MIB, "y");
   visit.respond(200, body).fail("COMPLETE");
-  await new Promise((resolve) => setTimeout(resolve, 200));
+  await stable(() => visit.unreadBytes);
+  clock.advance(60_000);
   visitor.socket.resume();
   expect((await visitor.answer()).body.length).toBe(body.length);
 });

@@ -1,3 +1,5 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { onTestFinished, vi } from "vitest";
 import {
   startHttpEdge,
   type HttpEdge,
@@ -102,6 +104,13 @@ export async function stable(value: () => number): Promise<void> {
     const now = value();
     same = now === last ? same + 1 : 0;
     last = now;
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
+}
+
+/** Puts the edge's time limits, of which node's own are none, in the test's hands until its end. */
+export function holdClock(): { advance: (ms: number) => void } {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  onTestFinished(() => void vi.useRealTimers());
+  return { advance: (ms) => void vi.advanceTimersByTime(ms) };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import type { StreamFailure } from "../../../../link/stream.ts";
 import { fieldValue } from "../../../support/raw-visitor.ts";
-import { EdgeUnderTest, get, post } from "./edge-under-test.ts";
+import { EdgeUnderTest, get, holdClock, post } from "./edge-under-test.ts";
 
 describe("a stream that fails before the answer's head", () => {
   test.each<[StreamFailure, number]>([
@@ -168,11 +168,12 @@ describe("a service that does not answer in time", () => {
   });
 
   test("has more time as long as the upload goes on", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 400 });
+    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 1_000 });
+    const clock = holdClock();
     const visitor = await world.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 6\r\n\r\n");
     const visit = await world.route.next();
     for (let sent = 1; sent <= 6; sent++) {
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      clock.advance(900);
       visitor.send("x");
       await visit.until(() => visit.writtenBytes === sent);
     }
@@ -182,12 +183,13 @@ describe("a service that does not answer in time", () => {
   });
 
   test("has no limit behind its head", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 20 });
+    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 1_000 });
+    const clock = holdClock();
     const visitor = await world.send(get());
     const visit = await world.route.next();
     visit.accepted("HTTP/1.1 200 OK\r\n");
     await visitor.head();
-    await new Promise((resolve) => setTimeout(resolve, 60));
+    clock.advance(60_000);
     visit.data("late").finish();
     expect((await visitor.bytes(9)).toString()).toBe("4\r\nlate\r\n");
   });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { fieldValue } from "../../../support/raw-visitor.ts";
-import { EdgeUnderTest, get } from "./edge-under-test.ts";
+import { EdgeUnderTest, get, holdClock } from "./edge-under-test.ts";
 
 const EXPECTING = "POST / HTTP/1.1\r\nHost: app.test\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n";
 
@@ -81,11 +81,12 @@ describe("interim answers", () => {
   });
 
   test("give the local service more time", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 400 });
+    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 1_000 });
+    const clock = holdClock();
     const visitor = await world.send(get());
     const visit = await world.route.next();
     for (let i = 0; i < 6; i++) {
-      await new Promise((resolve) => setTimeout(resolve, 80));
+      clock.advance(900);
       visit.interimAnswer("HTTP/1.1 102 Processing\r\n");
     }
     visit.respond(200, "late");

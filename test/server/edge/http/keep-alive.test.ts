@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { EdgeUnderTest, get, post } from "./edge-under-test.ts";
+import { EdgeUnderTest, get, post, stable } from "./edge-under-test.ts";
 
 describe("requests in a row on one connection", () => {
   test("are served one at a time, and answered in order", async () => {
@@ -35,7 +35,7 @@ describe("requests in a row on one connection", () => {
     const visitor = await world.visitor();
     visitor.socket.pause();
     for (let i = 0; i < 60; i++) visitor.send(i % 3 ? get(`/${i}`) : post("upload"));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await stable(() => world.route.opened.length);
     visitor.socket.resume();
     for (let i = 0; i < 60; i++) expect((await visitor.answer()).body.length).toBe(300_000);
   });

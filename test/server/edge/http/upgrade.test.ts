@@ -243,7 +243,7 @@ describe("a refused upgrade", () => {
     const visitor = await world.send(upgrade());
     const visit = await world.route.next();
     visitor.send(Buffer.alloc(1_000_000));
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await stable(() => visitor.socket.writableLength);
     visit.respond(403, "no");
     expect((await visitor.answer()).status).toBe(403);
     visitor.end();
@@ -258,7 +258,7 @@ describe("a refused upgrade", () => {
     visit.accepted("HTTP/1.1 404 Not Found\r\n");
     for (let i = 0; i < 100; i++) visit.data(Buffer.alloc(10_000, "x"));
     visit.finish();
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await stable(() => visit.unreadBytes);
     visitor.socket.resume();
     expect((await visitor.answer()).body.length).toBe(1_000_000);
   });
