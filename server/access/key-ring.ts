@@ -46,6 +46,8 @@ export class KeyRing {
   readonly #fromConfig: ReadonlyMap<string, Entry>;
   readonly #onRevoked = new Set<(keyIds: ReadonlySet<string>) => void>();
   #entries: ReadonlyMap<string, Entry>;
+  /** By hostname: visitors of names that nobody claims ask too. */
+  #owners: ReadonlyMap<string, Key>;
   /** What tells one state of the file from another; `undefined` until it was read for the first time. */
   #stamp: string | undefined;
   #problem: string | undefined;
@@ -58,6 +60,7 @@ export class KeyRing {
     this.#log = options.log;
     this.#fromConfig = new Map(options.configKeys.map(configEntry).map((entry) => [entry.key.id, entry]));
     this.#entries = this.#fromConfig;
+    this.#owners = ownersIn(this.#entries);
   }
 
   /** The key, if id and secret belong together. An unknown id and a wrong secret look and take the same. */
@@ -73,11 +76,7 @@ export class KeyRing {
 
   /** The key that a hostname is written to, as one it may claim or as that of a tunnel; the config's come first. */
   ownerOf(hostname: string): Key | undefined {
-    for (const { key } of this.#entries.values()) {
-      if (key.hostnames.includes(hostname) || key.tunnels.some((tunnel) => tunnel.hostname === hostname))
-        return key;
-    }
-    return undefined;
+    return this.#owners.get(hostname);
   }
 
   /** `listener` gets the ids of keys whose sessions must end. Returns how to stop that. */
@@ -154,6 +153,7 @@ export class KeyRing {
     }
     const before = this.#entries;
     this.#entries = entries;
+    this.#owners = ownersIn(entries);
     const revoked = new Set(
       [...before.keys()].filter((id) => !isStillGood(before.get(id)!, entries.get(id))),
     );
@@ -193,6 +193,15 @@ function storedEntry({ id, name, secretSha256, hostnames, tunnels }: StoredKey):
     key: { id, name, hostnames, tunnels, source: "store" },
     secretHash: Buffer.from(secretSha256, "hex"),
   };
+}
+
+function ownersIn(entries: ReadonlyMap<string, Entry>): ReadonlyMap<string, Key> {
+  const owners = new Map<string, Key>();
+  for (const { key } of entries.values()) {
+    const hostnames = [...key.hostnames, ...key.tunnels.map((tunnel) => tunnel.hostname)];
+    for (const hostname of hostnames) if (!owners.has(hostname)) owners.set(hostname, key);
+  }
+  return owners;
 }
 
 /** A key whose secret was replaced lets nobody stay who showed the old one. */
