@@ -18,7 +18,7 @@ export interface Carrier {
   receive(receiver: CarrierReceiver): void;
   /** Ends the sending direction behind what was sent; the other end sees a clean end. */
   end(): void;
-  /** Ends both directions at once. */
+  /** Ends both directions at once; the receiver hears nothing more, `closed` neither. */
   abort(): void;
 }
 
@@ -27,6 +27,6 @@ export interface CarrierReceiver {
   control(messages: Control[]): void;
   data(slice: Buffer): void;
   batchEnd(): void;
-  /** Nothing follows; called once, whoever ended it. No error: a clean end. */
+  /** Nothing follows; called once, whoever ended it, unless this end aborted. No error: a clean end. */
   closed(error?: TunnelError): void;
 }

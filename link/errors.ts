@@ -1,49 +1,26 @@
 /**
  * What can go wrong between the two programs, as data: `code` is what code acts on, `message` is for people
- * and says what to do, `cause` is what lay beneath.
+ * and says what to do, `cause` is what lay beneath. Here each code with the exit code of a client that it ends;
+ * those with 1 may pass, so a client tries again.
  */
-export type ErrorCode =
-  | "key_malformed"
-  | "key_refused"
-  | "key_revoked"
-  | "name_refused"
-  | "replaced"
-  | "version"
-  | "protocol"
-  | "overloaded"
-  | "unreachable"
-  | "certificate"
-  | "timeout"
-  | "lost"
-  | "shutting_down"
-  | "internal";
-
-/** The errors that trying again cannot mend, with the exit code of a client that they end. */
-const PERMANENT_EXIT_CODES: Partial<Record<ErrorCode, number>> = {
+const EXIT_CODES = {
   key_malformed: 3,
   key_refused: 3,
   key_revoked: 3,
   name_refused: 4,
   replaced: 5,
   version: 6,
-};
+  protocol: 1,
+  overloaded: 1,
+  unreachable: 1,
+  certificate: 1,
+  timeout: 1,
+  lost: 1,
+  shutting_down: 1,
+  internal: 1,
+} as const;
 
-const ALL_CODES: ReadonlySet<string> = new Set<ErrorCode>([
-  "key_malformed",
-  "key_refused",
-  "key_revoked",
-  "name_refused",
-  "replaced",
-  "version",
-  "protocol",
-  "overloaded",
-  "unreachable",
-  "certificate",
-  "timeout",
-  "lost",
-  "shutting_down",
-  "internal",
-]);
+export type ErrorCode = keyof typeof EXIT_CODES;
 
 export class TunnelError extends Error {
   override readonly name = "TunnelError";
@@ -56,16 +33,16 @@ export class TunnelError extends Error {
 
   /** Whether trying again is pointless. */
   get permanent(): boolean {
-    return this.code in PERMANENT_EXIT_CODES;
+    return this.exitCode !== 1;
   }
 
   /** The exit code of a program that this error ends. */
   get exitCode(): number {
-    return PERMANENT_EXIT_CODES[this.code] ?? 1;
+    return EXIT_CODES[this.code];
   }
 }
 
 /** Reads a code that the other end sent; one that this version does not know counts as `internal`. */
 export function errorCodeFromWire(code: string): ErrorCode {
-  return ALL_CODES.has(code) ? (code as ErrorCode) : "internal";
+  return Object.hasOwn(EXIT_CODES, code) ? (code as ErrorCode) : "internal";
 }

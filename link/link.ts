@@ -3,7 +3,7 @@ import { ChunkReader, END, TRAILERS } from "./chunks.ts";
 import { WindowBudget } from "./credit.ts";
 import { TunnelError } from "./errors.ts";
 import { MuxStream, type StreamOwner } from "./link-stream.ts";
-import type { Control, Kind, Open, ResetCode, SessionMessage } from "./messages.ts";
+import type { Control, Open, ResetCode, SessionMessage } from "./messages.ts";
 import { SendQueue } from "./send-queue.ts";
 import { StreamIds } from "./stream-ids.ts";
 import { SILENT, type LinkStream, type StreamHandler } from "./stream.ts";
@@ -13,17 +13,8 @@ const MAX_PEER_STREAMS = 16_384;
 /** What an end that does not read gets to take the last messages, before the carrier is cut. */
 const END_TIMEOUT_MS = 5_000;
 
-export interface OpenRequest {
-  /** `Tunnel.id` of the session. */
-  tunnel: number;
-  kind: Kind;
-  requestId: string;
-  /** The visitor's address, for the other end's log. */
-  visitor: string;
-  head: Buffer;
-  /** No body follows. */
-  end: boolean;
-}
+/** What an Open says; the link adds the stream's id. */
+export type OpenRequest = Omit<Open, "stream">;
 
 export interface LinkHandler {
   /** The other end opened a stream: set its handler before returning. */

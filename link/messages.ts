@@ -63,11 +63,14 @@ export interface Refused {
 
 export interface Open {
   stream: number;
+  /** `Tunnel.id` of the session. */
   tunnel: number;
   kind: Kind;
   requestId: string;
+  /** The visitor's address, for the other end's log. */
   visitor: string;
   head: Buffer;
+  /** No body follows. */
   end: boolean;
 }
 
