@@ -3,89 +3,133 @@
  * bytes; building them stops the event loop for up to 12 s (measured), and anyone may send one before Hello.
  */
 
-/** Of control messages and what is in them. A sender puts about 4,000 messages in a batch, of 9 fields at most. */
+/** Of control messages and what is in them. A sender puts about 4,000 messages in a batch, of 10 fields at most. */
 const MAX_FIELDS = 65_536;
 /** Of what is said about the session, by far the dearest to build. */
 const MAX_SESSION_MESSAGES = 16;
 
-// Field numbers of proto/tunnel.proto: Batch.control, and the last of Control's members that are about the session.
-const CONTROL_FIELD = 1;
+const CONTRACT = "culvert.v1.";
+/** The last of Control's members that are about the session. */
 const LAST_SESSION_FIELD = 5;
 
-/** Which message a field stands in, by depth; deeper than this costs nothing that its bytes do not. */
-const IN_BATCH = 0;
-const IN_CONTROL = 1;
+const NUMBER = 0;
+const BYTES = 2;
+/** What a field holds: a number, bytes (or text), or a message, by the numbers of its fields. */
+type Field = typeof NUMBER | typeof BYTES | Message;
+type Message = Map<number, Field>;
+
+/** A contract as @grpc/proto-loader describes it. */
+type Definition = Record<string, object>;
+interface Description {
+  type: { field: { number: number; type: string; typeName: string }[] };
+}
 
 /**
- * Makes a reader of batches refuse those beyond the limits.
+ * Makes a reader of batches refuse those beyond the limits, and those that are not spelled as any sender spells them.
  * @throws RangeError, when called with one
  */
-export function withinBatchLimits<T>(deserialize: (bytes: Buffer) => T): (bytes: Buffer) => T {
+export function withinBatchLimits<T>(
+  deserialize: (bytes: Buffer) => T,
+  definition: Definition,
+): (bytes: Buffer) => T {
+  const batch = messageNamed("Batch", definition);
+  const control = batch.get(1) as Message;
   return (bytes) => {
-    new Count(bytes).fieldsOf(IN_BATCH, 0, bytes.length);
+    new Count(bytes, control).fieldsOf(batch, bytes.length);
     return deserialize(bytes);
   };
 }
 
-/** Walks protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) without building anything. */
+function messageNamed(name: string, definition: Definition): Message {
+  const { type } = definition[CONTRACT + name] as Description;
+  return new Map(
+    type.field.map((field): [number, Field] => {
+      if (field.type === "TYPE_MESSAGE") return [field.number, messageNamed(field.typeName, definition)];
+      return [field.number, field.type === "TYPE_BYTES" || field.type === "TYPE_STRING" ? BYTES : NUMBER];
+    }),
+  );
+}
+
+/**
+ * Walks protobuf's wire format (https://protobuf.dev/programming-guides/encoding/) without building anything. It must see what
+ * the reader will see; so what the two might read differently is refused: the reader goes by a field's number whatever form
+ * its tag claims, reads numbers of more than five bytes as ten, and does not mind a field that is longer than its message.
+ */
 class Count {
   readonly #bytes: Buffer;
+  readonly #control: Message;
   #at = 0;
   #fields = 0;
   #sessionMessages = 0;
 
-  constructor(bytes: Buffer) {
+  constructor(bytes: Buffer, control: Message) {
     this.#bytes = bytes;
+    this.#control = control;
   }
 
-  /** Malformed bytes end the walk; the real reader is the one to complain of them. */
-  fieldsOf(level: number, from: number, to: number): void {
-    this.#at = from;
+  fieldsOf(message: Message, to: number): void {
     while (this.#at < to) {
-      const tag = this.#varint();
-      const field = tag >>> 3;
+      const tag = this.#number();
+      const number = tag >>> 3;
+      const form = tag & 7;
       if (++this.#fields > MAX_FIELDS) throw new RangeError(`a batch of more than ${MAX_FIELDS} fields`);
       if (
-        level === IN_CONTROL &&
-        field <= LAST_SESSION_FIELD &&
+        message === this.#control &&
+        number <= LAST_SESSION_FIELD &&
         ++this.#sessionMessages > MAX_SESSION_MESSAGES
       ) {
         throw new RangeError(`a batch of more than ${MAX_SESSION_MESSAGES} messages about the session`);
       }
-      switch (tag & 7) {
-        case 0:
-          this.#varint();
-          break;
-        case 1:
-          this.#at += 8;
-          break;
-        case 2: {
-          const length = this.#varint();
-          const start = this.#at;
-          const end = start + length;
-          if (end > to) return;
-          if (level === IN_CONTROL || (level === IN_BATCH && field === CONTROL_FIELD))
-            this.fieldsOf(level + 1, start, end);
-          this.#at = end;
-          break;
-        }
-        case 5:
-          this.#at += 4;
-          break;
-        default:
-          // Groups: neither in the contract nor ever to be.
-          throw new RangeError("a batch with a field of an unknown form");
+      const field = message.get(number);
+      if (field !== undefined && form !== (field === NUMBER ? NUMBER : BYTES)) throw malformed();
+      this.#field(field, form, to);
+    }
+    if (this.#at !== to) throw malformed();
+  }
+
+  #field(field: Field | undefined, form: number, to: number): void {
+    switch (form) {
+      case 0:
+        if (field === undefined) this.#skipNumber();
+        else this.#number();
+        return;
+      case 1:
+        this.#at += 8;
+        return;
+      case 2: {
+        const length = this.#number();
+        const end = this.#at + length;
+        if (end > to) throw malformed();
+        if (typeof field === "object") this.fieldsOf(field, end);
+        this.#at = end;
+        return;
       }
+      case 5:
+        this.#at += 4;
+        return;
+      default:
+        // Groups: neither in the contract nor ever to be.
+        throw malformed();
     }
   }
 
-  #varint(): number {
+  /** Of 32 bits, as all in the contract. */
+  #number(): number {
     let value = 0;
-    for (let shift = 0; shift < 64; shift += 7) {
+    for (let shift = 0; shift < 35; shift += 7) {
       const byte = this.#bytes[this.#at++] ?? 0;
-      if (shift < 32) value |= (byte & 0x7f) << shift;
-      if (byte < 0x80) break;
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value >>> 0;
     }
-    return value >>> 0;
+    throw malformed();
   }
+
+  /** Of a later version's field, which may have more. */
+  #skipNumber(): void {
+    while ((this.#bytes[this.#at++] ?? 0) >= 0x80);
+  }
+}
+
+function malformed(): RangeError {
+  return new RangeError("a batch that no sender spells so");
 }

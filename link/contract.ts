@@ -21,7 +21,7 @@ export const PROTOCOL_MAX = 1;
 
 // `oneofs` names the member that is set in `message`; `defaults` fills in absent fields, so that messages.ts
 // holds without a check at each use. Types are checked by protobuf; ranges by whoever uses a field.
-const definition = loadSync(createRequire(import.meta.url).resolve("#proto/tunnel.proto"), {
+export const definition = loadSync(createRequire(import.meta.url).resolve("#proto/tunnel.proto"), {
   defaults: true,
   enums: String,
   longs: Number,
@@ -34,7 +34,7 @@ const { Connect } = definition["culvert.v1.Link"] as unknown as LinkService;
 export const linkService: LinkService = {
   Connect: {
     ...Connect,
-    requestDeserialize: withinBatchLimits(Connect.requestDeserialize),
-    responseDeserialize: withinBatchLimits(Connect.responseDeserialize),
+    requestDeserialize: withinBatchLimits(Connect.requestDeserialize, definition),
+    responseDeserialize: withinBatchLimits(Connect.responseDeserialize, definition),
   },
 };

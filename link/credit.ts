@@ -1,13 +1,16 @@
 /**
  * Credit: how much the other end may send before what it sent has been read. Each stream has a window; it grows
  * while its reader keeps up, so that distance does not slow it, within a budget that all streams of a
- * connection share.
+ * connection share, and shrinks while too much lies unread: on its connection, or in the whole process (unread-budget.ts).
  */
+import type { UnreadBudget, UnreadHolder } from "./unread-budget.ts";
 
 /** What a stream may send before its first credit: a page with its pictures passes without waiting for any. */
 export const INITIAL_WINDOW_BYTES = 256 * 1024;
 /** Enough for 30 MB/s at 100 ms round trip; more brought nothing over loopback. */
 export const MAX_WINDOW_BYTES = 4 * 1024 * 1024;
+/** What a stream keeps whatever the pressure: most pages pass in a round trip or two, and 160 KB/s at 100 ms. */
+export const MIN_WINDOW_BYTES = 16 * 1024;
 /** How far the windows of one connection may grow together beyond their initial size. */
 const GROWTH_BUDGET_BYTES = 64 * 1024 * 1024;
 /** With more than this unread on a connection, windows shrink back to their initial size. */
@@ -19,18 +22,37 @@ export class WindowBudget {
   unreadBytes = 0;
 }
 
-export class ReceiveWindow {
-  readonly #budget: WindowBudget;
-  #windowBytes = INITIAL_WINDOW_BYTES;
+export class ReceiveWindow implements UnreadHolder {
+  /** What the process's budget counts for this stream. */
+  heldBytes = 0;
+  readTick = 0;
+
+  readonly #connection: WindowBudget;
+  readonly #process: UnreadBudget;
+  readonly #stream: Pick<UnreadHolder, "shed">;
+  #windowBytes: number;
   /** What the other end may still send. */
-  #creditBytes = INITIAL_WINDOW_BYTES;
+  #creditBytes: number;
   #unreadBytes = 0;
+  /** What the unread bytes take in memory beside themselves; goes as they are read, in proportion. */
+  #overheadBytes = 0;
+  #headBytes = 0;
   /** Consumed, not yet given back. */
   #owedBytes = 0;
   #ended = false;
 
-  constructor(budget: WindowBudget) {
-    this.#budget = budget;
+  constructor(options: {
+    connection: WindowBudget;
+    process: UnreadBudget;
+    /** What the other end has been promised. */
+    windowBytes?: number | undefined;
+    /** Told to end, and to close its window, when the process has no room for what it holds. */
+    stream: Pick<UnreadHolder, "shed">;
+  }) {
+    this.#connection = options.connection;
+    this.#process = options.process;
+    this.#stream = options.stream;
+    this.#windowBytes = this.#creditBytes = options.windowBytes ?? INITIAL_WINDOW_BYTES;
   }
 
   get unreadBytes(): number {
@@ -42,19 +64,37 @@ export class ReceiveWindow {
     if (bytes > this.#creditBytes) return false;
     this.#creditBytes -= bytes;
     this.#unreadBytes += bytes;
-    this.#budget.unreadBytes += bytes;
+    this.#connection.unreadBytes += bytes;
     return true;
+  }
+
+  /**
+   * What was received was not passed on at once: from now on the process counts it, and what it takes in memory beside
+   * itself. The stream may be shed before this returns.
+   */
+  waits(overheadBytes: number): void {
+    this.#overheadBytes += overheadBytes;
+    this.#hold();
+  }
+
+  /** Counts the head that the other end opened the stream with, until `close`. The stream may be shed before this returns. */
+  receivedHead(bytes: number): void {
+    this.#headBytes = bytes;
+    this.#hold();
   }
 
   /** Counts bytes that were passed on. Returns the credit to send now: 0 until a quarter of the window is owed. */
   consumed(bytes: number): number {
+    if (this.heldBytes > 0) this.#release(bytes);
     this.#unreadBytes -= bytes;
-    this.#budget.unreadBytes -= bytes;
+    this.#connection.unreadBytes -= bytes;
     this.#owedBytes += bytes;
     if (this.#ended || this.#owedBytes < this.#windowBytes / 4) return 0;
     let grant = this.#owedBytes;
     this.#owedBytes = 0;
-    if (this.#budget.unreadBytes > UNREAD_BUDGET_BYTES) grant -= this.#shrink(grant);
+    if (this.#process.pressed) grant -= this.#shrink(grant, MIN_WINDOW_BYTES);
+    else if (this.#connection.unreadBytes > UNREAD_BUDGET_BYTES)
+      grant -= this.#shrink(grant, INITIAL_WINDOW_BYTES);
     else if (this.#unreadBytes <= this.#windowBytes / 4) grant += this.#grow();
     this.#creditBytes += grant;
     return grant;
@@ -63,29 +103,67 @@ export class ReceiveWindow {
   /** Nothing more arrives: gives back what the window had grown by. What is unread still counts. */
   end(): void {
     this.#ended = true;
-    this.#budget.growthLeftBytes += this.#windowBytes - INITIAL_WINDOW_BYTES;
-    this.#windowBytes = INITIAL_WINDOW_BYTES;
+    this.#resize(Math.min(this.#windowBytes, INITIAL_WINDOW_BYTES));
   }
 
-  /** Gives back all that the stream holds of the shared budget. */
+  /** Gives back all that the stream holds of the shared budgets. */
   close(): void {
     this.end();
-    this.#budget.unreadBytes -= this.#unreadBytes;
-    this.#unreadBytes = 0;
+    this.#connection.unreadBytes -= this.#unreadBytes;
+    this.#unreadBytes = this.#overheadBytes = this.#headBytes = 0;
+    if (this.heldBytes > 0) this.#holdOnly(0);
+  }
+
+  shed(): void {
+    this.#stream.shed();
+  }
+
+  #hold(): void {
+    if (this.heldBytes === 0) {
+      this.readTick = this.#process.tick;
+      this.#process.join(this);
+    }
+    const more = this.#unreadBytes + this.#overheadBytes + this.#headBytes - this.heldBytes;
+    this.heldBytes += more;
+    this.#process.add(more);
+  }
+
+  /** Called before `bytes` of what is unread are taken off. */
+  #release(bytes: number): void {
+    this.#overheadBytes -= Math.ceil((this.#overheadBytes * bytes) / this.#unreadBytes);
+    this.readTick = this.#process.tick;
+    // What has just been received, and is passed on at once, was never counted.
+    this.#holdOnly(this.#unreadBytes - bytes + this.#overheadBytes + this.#headBytes);
+  }
+
+  #holdOnly(bytes: number): void {
+    if (bytes >= this.heldBytes) return;
+    this.#process.giveBack(this.heldBytes - bytes);
+    this.heldBytes = bytes;
+    if (bytes === 0) this.#process.leave(this);
   }
 
   #grow(): number {
-    const growth = Math.min(this.#windowBytes, MAX_WINDOW_BYTES - this.#windowBytes);
-    if (growth > this.#budget.growthLeftBytes) return 0;
-    this.#budget.growthLeftBytes -= growth;
-    this.#windowBytes += growth;
-    return growth;
+    const grown = Math.min(this.#windowBytes * 2, MAX_WINDOW_BYTES);
+    if (beyondInitial(grown) - beyondInitial(this.#windowBytes) > this.#connection.growthLeftBytes) return 0;
+    return this.#resize(grown);
   }
 
-  #shrink(atMost: number): number {
-    const shrinkage = Math.min(atMost, this.#windowBytes - INITIAL_WINDOW_BYTES);
-    this.#budget.growthLeftBytes += shrinkage;
-    this.#windowBytes -= shrinkage;
-    return shrinkage;
+  #shrink(atMost: number, floorBytes: number): number {
+    const shrinkage = Math.min(atMost, this.#windowBytes - floorBytes);
+    return shrinkage > 0 ? -this.#resize(this.#windowBytes - shrinkage) : 0;
   }
+
+  /** Returns by how much the window has grown. */
+  #resize(bytes: number): number {
+    const growth = bytes - this.#windowBytes;
+    this.#connection.growthLeftBytes -= beyondInitial(bytes) - beyondInitial(this.#windowBytes);
+    this.#windowBytes = bytes;
+    return growth;
+  }
+}
+
+/** What a window of this size takes of its connection's budget. */
+function beyondInitial(windowBytes: number): number {
+  return Math.max(0, windowBytes - INITIAL_WINDOW_BYTES);
 }

@@ -20,6 +20,8 @@ export function joinSocket(stream: LinkStream, socket: Socket, options: JoinOpti
 }
 
 class Join implements StreamHandler {
+  readonly readsBehindEnd = true;
+
   readonly #stream: LinkStream;
   readonly #socket: Socket;
   readonly #closed: JoinOptions["closed"];
@@ -35,6 +37,8 @@ class Join implements StreamHandler {
     this.#closed = closed;
     socket.on("data", (chunk: Buffer) => this.pass(chunk));
     socket.on("drain", () => this.#settle());
+    // Behind the stream's end there is no "drain" any more.
+    socket.once("finish", () => this.#settle());
     socket.once("end", () => this.#endStream());
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error.code ?? error.message));
     socket.once("close", () => this.#socketClosed());
@@ -80,7 +84,7 @@ class Join implements StreamHandler {
   #settle(): void {
     const bytes = this.#owedBytes;
     this.#owedBytes = 0;
-    if (bytes > 0 && !this.#over) this.#stream.consumed(bytes);
+    if (bytes > 0) this.#stream.consumed(bytes);
   }
 
   #endStream(): void {
@@ -92,6 +96,8 @@ class Join implements StreamHandler {
 
   #socketClosed(): void {
     if (!this.#socketEnded || !this.#streamEnded) this.#lost("closed");
+    // Whatever is left of both directions' bytes, nobody will read it.
+    this.#settle();
   }
 
   #lost(detail: string): void {

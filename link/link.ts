@@ -1,20 +1,33 @@
 import type { Carrier } from "./carrier.ts";
 import { ChunkReader, END, TRAILERS } from "./chunks.ts";
-import { WindowBudget } from "./credit.ts";
+import { MIN_WINDOW_BYTES, WindowBudget } from "./credit.ts";
 import { TunnelError } from "./errors.ts";
 import { MuxStream, type StreamOwner } from "./link-stream.ts";
 import type { Control, Open, ResetCode, SessionMessage } from "./messages.ts";
 import { SendQueue } from "./send-queue.ts";
 import { StreamIds } from "./stream-ids.ts";
 import { SILENT, type LinkStream, type StreamHandler } from "./stream.ts";
+import { UnreadBudget } from "./unread-budget.ts";
 
-/** Streams that the other end may hold open on one connection. */
+/** Streams that the other end may hold open on one connection: twice the 8,000 that one machine's visitors may well hold. */
 const MAX_PEER_STREAMS = 16_384;
+/** Heads up to this are not counted one by one: nearly all are, and the stream that they open takes more by itself. */
+const SMALL_HEAD_BYTES = 4 * 1024;
 /** What an end that does not read gets to take the last messages, before the carrier is cut. */
 const END_TIMEOUT_MS = 5_000;
 
-/** What an Open says; the link adds the stream's id. */
-export type OpenRequest = Omit<Open, "stream">;
+/** What an Open says; the link adds the stream's id and credit. */
+export type OpenRequest = Omit<Open, "stream" | "credit">;
+
+export interface LinkOptions {
+  carrier: Carrier;
+  side: "server" | "client";
+  handler: LinkHandler;
+  /** Shared by all links of the process; without it the link has one to itself. */
+  budget?: UnreadBudget;
+  /** Streams that the other end may hold open; those beyond are reset. */
+  maxPeerStreams?: number;
+}
 
 export interface LinkHandler {
   /** The other end opened a stream: set its handler before returning. */
@@ -41,6 +54,8 @@ export class Link {
   readonly #owner: StreamOwner;
   readonly #streams = new Map<number, MuxStream>();
   readonly #ids: StreamIds;
+  readonly #unread: UnreadBudget;
+  readonly #maxPeerStreams: number;
   #peerStreams = 0;
   #pongs = new Map<number, () => void>();
   #pingId = 0;
@@ -48,18 +63,21 @@ export class Link {
   #endTimer: NodeJS.Timeout | undefined;
   #onNoStreams: (() => void) | undefined;
 
-  constructor(options: { carrier: Carrier; side: "server" | "client"; handler: LinkHandler }) {
+  constructor(options: LinkOptions) {
     this.#carrier = options.carrier;
     this.#handler = options.handler;
+    this.#unread = options.budget ?? new UnreadBudget();
+    this.#maxPeerStreams = options.maxPeerStreams ?? MAX_PEER_STREAMS;
     this.#ids = new StreamIds(options.side);
     this.#queue = new SendQueue(options.carrier, () =>
       this.close(new TunnelError("overloaded", "the other end does not read what it is sent")),
     );
     this.#owner = {
       queue: this.#queue,
-      budget: new WindowBudget(),
+      windows: new WindowBudget(),
+      unread: this.#unread,
       forget: (stream) => this.#forget(stream),
-      guard: (callback) => this.#guard(callback),
+      guard: (callback) => this.#contain(callback),
     };
     const chunks = new ChunkReader((id, flags, payload) => this.#receiveChunk(id, flags, payload));
     options.carrier.receive({
@@ -89,11 +107,13 @@ export class Link {
   /** Opens a stream; on a link that is over, the handler is told so in the next turn. */
   open(request: OpenRequest, handler: StreamHandler): LinkStream {
     const id = this.#ids.take((id) => this.#streams.has(id));
+    const credit = this.#unread.pressed ? MIN_WINDOW_BYTES : undefined;
     const stream = new MuxStream({
       id,
       owner: this.#state === "open" ? this.#owner : { ...this.#owner, queue: closedQueue(this.#carrier) },
       opener: true,
       credit: this.peerStreamCredit,
+      windowBytes: credit,
       handler,
     });
     if (this.#state !== "open") {
@@ -101,7 +121,7 @@ export class Link {
       return stream;
     }
     this.#streams.set(id, stream);
-    stream.open({ stream: id, ...request });
+    stream.open({ stream: id, ...request, credit });
     return stream;
   }
 
@@ -162,9 +182,12 @@ export class Link {
 
   /** Runs what the other end set off, in handlers too; nothing that it sends may hurt more than this link. */
   #guard(receive: () => void): void {
-    if (this.#state === "closed") return;
+    if (this.#state !== "closed") this.#contain(receive);
+  }
+
+  #contain(callback: () => void): void {
     try {
-      receive();
+      callback();
     } catch (error) {
       this.close(error instanceof TunnelError ? error : internalError(error));
     }
@@ -207,15 +230,16 @@ export class Link {
       id,
       owner: this.#owner,
       opener: false,
-      credit: this.peerStreamCredit,
+      credit: open.credit || this.peerStreamCredit,
       handler: SILENT,
     });
     this.#streams.set(id, stream);
     this.#peerStreams++;
-    if (this.#peerStreams > MAX_PEER_STREAMS) {
-      stream.reset("OVERLOADED", `more than ${MAX_PEER_STREAMS} streams on one connection`);
+    if (this.#peerStreams > this.#maxPeerStreams) {
+      stream.reset("OVERLOADED", `more than ${this.#maxPeerStreams} streams on one connection`);
       return;
     }
+    if (open.head.length > SMALL_HEAD_BYTES && !stream.receiveHead(open.head)) return;
     this.#handler.opened(stream, open);
     if (open.end) stream.receiveEnd(undefined);
   }

@@ -23,6 +23,8 @@ export interface TunnelRequest {
   hostname: string;
   subdomain: string;
   target: string;
+  hostHeader: string;
+  timeoutMs: number;
 }
 
 export interface Hello {
@@ -37,6 +39,13 @@ export interface Hello {
   streamCredit: number;
 }
 
+export interface TargetTls {
+  insecure: boolean;
+  /** PEM. */
+  ca: string;
+  serverName: string;
+}
+
 export interface Tunnel {
   id: number;
   /** Index in `Hello.wanted`; absent for a tunnel that the server maps. */
@@ -45,6 +54,7 @@ export interface Tunnel {
   kind: Kind;
   url: string;
   target: string;
+  targetTls?: TargetTls | null;
 }
 
 export interface Welcome {
@@ -72,6 +82,8 @@ export interface Open {
   head: Buffer;
   /** No body follows. */
   end: boolean;
+  /** What the other end may send on this stream at first; 0 or absent: what Hello or Welcome says. */
+  credit?: number | undefined;
 }
 
 export interface Accept {

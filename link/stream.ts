@@ -25,12 +25,17 @@ export interface LinkStream {
    * everything written has left, since it says that the answer is whole.
    */
   reset(code: ResetCode, detail?: string): void;
-  /** Gives credit back for bytes of `data` that have been passed on. */
+  /** Gives credit back for bytes of `data` that have been passed on; until then they count as unread. */
   consumed(bytes: number): void;
 }
 
 /** Callbacks of a stream; each runs at once, in the order of events, and none after `reset`. */
 export interface StreamHandler {
+  /**
+   * Bytes that still wait when both directions have ended go on counting as unread: the handler gives them back with
+   * `consumed`, or calls `reset` once nobody will read them. It may be told `reset` until then. Left out: they count no more.
+   */
+  readonly readsBehindEnd?: true;
   /** The other end's answer head; only for the end that opened the stream, once, before any data. */
   accepted(head: Buffer): void;
   /** A 1xx head; only before `accepted`. */

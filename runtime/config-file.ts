@@ -3,8 +3,8 @@ import type { z } from "zod";
 import { ConfigError, type ConfigProblem } from "./config-error.ts";
 import { fileErrorInWords } from "./file-error.ts";
 import { nearest } from "./nearest.ts";
-import { printable, quoted } from "./printable.ts";
-import { pathText, readYaml, type Place, type YamlSource } from "./yaml-source.ts";
+import { quoted } from "./printable.ts";
+import { pathText, readYaml, shownPath, type Place, type YamlSource } from "./yaml-source.ts";
 
 export interface ReadConfigOptions {
   /** Where `${NAME}` looks. */
@@ -138,7 +138,7 @@ function toProblems(issue: Issue, source: YamlSource, secrets: readonly string[]
     const messages = issue.message.split("\n");
     return issue.keys.map((name, i) => {
       const path = pathText([...issue.path, name]);
-      return { ...position(source.names.get(path)), path: printable(path), message: messages[i]! };
+      return { ...position(source.names.get(path)), path: shownPath(path), message: messages[i]! };
     });
   }
   const path = pathText(issue.path);
@@ -147,7 +147,7 @@ function toProblems(issue: Issue, source: YamlSource, secrets: readonly string[]
   return [
     {
       ...position(nearestPlace(issue.path, source)),
-      path: printable(path),
+      path: shownPath(path),
       message: message.startsWith("expected ") ? withValue(message, issue.path, source, secrets) : message,
     },
   ];

@@ -50,7 +50,7 @@ export function formatAddress({ host, port }: ListenAddress): string {
 export function isHostName(text: string): boolean {
   if (text.length > 254 || !HOST_NAME.test(text)) return false;
   // A name whose last label is a number would be read as an odd spelling of an IPv4 address.
-  return !/(?:^|\.)[0-9]+\.?$/.test(text) || isIPv4(text);
+  return !/(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)\.?$/i.test(text) || isIPv4(text);
 }
 
 function parse(text: string, { what, minPort }: { what: string; minPort: number }): ListenAddress | string {

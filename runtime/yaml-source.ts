@@ -10,6 +10,7 @@ import {
   type YAMLError,
 } from "yaml";
 import type { ConfigProblem } from "./config-error.ts";
+import { printable } from "./printable.ts";
 
 /** Where an option stands. */
 export interface Place {
@@ -73,7 +74,7 @@ const CONTAINED: ReadonlySet<YAMLError["code"]> = new Set([
 /** Reads YAML with the place of everything in it, and puts environment variables in. */
 export function readYaml(text: string, env: NodeJS.ProcessEnv): YamlSource {
   const lines = new LineCounter();
-  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, resolveKnownTags: false });
   const faults = [...document.errors, ...document.warnings].sort((a, b) => a.pos[0] - b.pos[0]);
   const firstBreak = faults.find(({ code }) => !CONTAINED.has(code));
   const readable = faults.every(({ code }) => code === "DUPLICATE_KEY");
@@ -96,6 +97,11 @@ export function pathText(path: readonly PropertyKey[]): string {
   let text = "";
   for (const part of path) text = typeof part === "number" ? `${text}[${part}]` : child(text, String(part));
   return text;
+}
+
+/** A path as a person is shown it. No option has a name this long: it may be a secret in the wrong place. */
+export function shownPath(path: string): string {
+  return printable(path.replaceAll(/[^.[\]]{41,}/g, "…"));
 }
 
 function child(path: string, name: string): string {
@@ -191,6 +197,6 @@ class Reader {
   }
 
   #complain({ line, column }: Place, path: string, message: string): void {
-    this.#problems.push({ line, column, path, message });
+    this.#problems.push({ line, column, path: shownPath(path), message });
   }
 }

@@ -1,9 +1,35 @@
-import { expect, test } from "vitest";
-import { INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES, ReceiveWindow, WindowBudget } from "../../link/credit.ts";
+import { describe, expect, test } from "vitest";
+import {
+  INITIAL_WINDOW_BYTES,
+  MAX_WINDOW_BYTES,
+  MIN_WINDOW_BYTES,
+  ReceiveWindow,
+  WindowBudget,
+} from "../../link/credit.ts";
+import { UnreadBudget } from "../../link/unread-budget.ts";
 import { Random, SEEDS } from "../support/random.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
+
+function windowOf(
+  connection: WindowBudget,
+  process = new UnreadBudget(),
+  windowBytes?: number,
+): ReceiveWindow {
+  return new ReceiveWindow({ connection, process, windowBytes, stream: { shed: unexpected } });
+}
+
+/** A budget in which another stream holds more than half. */
+function pressed(): UnreadBudget {
+  const process = new UnreadBudget();
+  process.add(200 * MIB);
+  return process;
+}
+
+function unexpected(): never {
+  throw new Error("a stream was shed");
+}
 
 /** What a sender may have out before it has to wait, found by a reader that keeps up. */
 function keepUp(window: ReceiveWindow, rounds: number): number {
@@ -16,13 +42,13 @@ function keepUp(window: ReceiveWindow, rounds: number): number {
 }
 
 test("a window takes exactly its credit", () => {
-  const window = new ReceiveWindow(new WindowBudget());
+  const window = windowOf(new WindowBudget());
   expect(window.received(INITIAL_WINDOW_BYTES)).toBe(true);
   expect(window.received(1)).toBe(false);
 });
 
 test("credit comes back in quarters of the window", () => {
-  const window = new ReceiveWindow(new WindowBudget());
+  const window = windowOf(new WindowBudget());
   window.received(INITIAL_WINDOW_BYTES);
   expect(window.consumed(64 * KIB - 1)).toBe(0);
   expect(window.consumed(1)).toBe(64 * KIB);
@@ -31,7 +57,7 @@ test("credit comes back in quarters of the window", () => {
 
 test("a reader that keeps up gets up to 4 MiB", () => {
   const budget = new WindowBudget();
-  const window = new ReceiveWindow(budget);
+  const window = windowOf(budget);
   expect(keepUp(window, 1000)).toBeGreaterThan(MAX_WINDOW_BYTES * 0.74);
   expect(window.received(MAX_WINDOW_BYTES + 1)).toBe(false);
   expect(64 * MIB - budget.growthLeftBytes).toBe(MAX_WINDOW_BYTES - INITIAL_WINDOW_BYTES);
@@ -39,7 +65,7 @@ test("a reader that keeps up gets up to 4 MiB", () => {
 
 test("a reader that lags behind keeps its first window", () => {
   const budget = new WindowBudget();
-  const window = new ReceiveWindow(budget);
+  const window = windowOf(budget);
   window.received(INITIAL_WINDOW_BYTES);
   for (let i = 0; i < 100; i++) {
     const granted = window.consumed(64 * KIB);
@@ -51,7 +77,7 @@ test("a reader that lags behind keeps its first window", () => {
 
 test("the windows of a connection grow by no more than 64 MiB together", () => {
   const budget = new WindowBudget();
-  const windows = Array.from({ length: 100 }, () => new ReceiveWindow(budget));
+  const windows = Array.from({ length: 100 }, () => windowOf(budget));
   for (const window of windows) keepUp(window, 300);
   expect(budget.growthLeftBytes).toBeGreaterThanOrEqual(0);
   expect(budget.growthLeftBytes).toBeLessThan(4 * MIB);
@@ -61,7 +87,7 @@ test("the windows of a connection grow by no more than 64 MiB together", () => {
 
 test("with too much unread, windows shrink to where they began, and still move", () => {
   const budget = new WindowBudget();
-  const windows = Array.from({ length: 12 }, () => new ReceiveWindow(budget));
+  const windows = Array.from({ length: 12 }, () => windowOf(budget));
   const credits = windows.map((window) => keepUp(window, 1000));
   windows.forEach((window, i) => window.received(credits[i]!));
   expect(budget.unreadBytes).toBeGreaterThan(32 * MIB);
@@ -78,7 +104,7 @@ test("with too much unread, windows shrink to where they began, and still move",
 
 test("a direction that has ended gives its growth back, grants nothing, and counts what is unread", () => {
   const budget = new WindowBudget();
-  const window = new ReceiveWindow(budget);
+  const window = windowOf(budget);
   keepUp(window, 1000);
   window.received(MIB);
   window.end();
@@ -90,11 +116,12 @@ test("a direction that has ended gives its growth back, grants nothing, and coun
 test.each(SEEDS)("whatever happens, a connection's budget comes back whole (seed %i)", (seed) => {
   const random = new Random(seed);
   const budget = new WindowBudget();
+  const process = new UnreadBudget();
   let right = true;
   let open: { window: ReceiveWindow; credit: number; unread: number }[] = [];
   for (let i = 0; i < 6_000; i++) {
     if (open.length < 40 && random.next() < 0.05) {
-      open.push({ window: new ReceiveWindow(budget), credit: INITIAL_WINDOW_BYTES, unread: 0 });
+      open.push({ window: windowOf(budget, process), credit: INITIAL_WINDOW_BYTES, unread: 0 });
     }
     const one = open.length > 0 ? random.pick(open) : undefined;
     if (!one) continue;
@@ -106,6 +133,7 @@ test.each(SEEDS)("whatever happens, a connection's budget comes back whole (seed
       if (!taken) continue;
       one.credit -= bytes;
       one.unread += bytes;
+      if (one.unread > 0) one.window.waits(random.below(1000));
     } else if (dice < 0.98) {
       const consumed = random.next() < 0.7 ? one.unread : Math.min(one.unread, bytes);
       one.unread -= consumed;
@@ -119,7 +147,86 @@ test.each(SEEDS)("whatever happens, a connection's budget comes back whole (seed
     }
     expect(right && budget.growthLeftBytes >= 0).toBe(true);
     expect(budget.unreadBytes).toBe(open.reduce((sum, { unread }) => sum + unread, 0));
+    expect(process.heldBytes).toBe(open.reduce((sum, { window }) => sum + window.heldBytes, 0));
+    expect(open.every(({ window, unread }) => unread > 0 || window.heldBytes === 0)).toBe(true);
   }
   for (const { window } of open) window.close();
   expect(budget).toEqual({ growthLeftBytes: 64 * MIB, unreadBytes: 0 });
+  expect(process.heldBytes).toBe(0);
+});
+
+describe("a process under pressure", () => {
+  test("windows shrink to 16 KiB as they are read, and still move", () => {
+    const connection = new WindowBudget();
+    const process = new UnreadBudget();
+    const window = windowOf(connection, process);
+    let credit = keepUp(window, 1000);
+    expect(credit).toBeGreaterThan(MAX_WINDOW_BYTES * 0.74);
+
+    process.add(200 * MIB);
+    // All that it was promised may still come, once.
+    let moved = 0;
+    while (moved < 64 * MIB) {
+      const bytes = Math.min(credit, 64 * KIB);
+      expect(bytes).toBeGreaterThan(0);
+      expect(window.received(bytes)).toBe(true);
+      credit += window.consumed(bytes) - bytes;
+      moved += bytes;
+    }
+    expect(credit).toBeLessThanOrEqual(MIN_WINDOW_BYTES);
+    expect(window.received(MIN_WINDOW_BYTES + 1)).toBe(false);
+    expect(connection.growthLeftBytes).toBe(64 * MIB);
+  });
+
+  test("a window that began small grows like any other once the pressure is gone, and costs its connection the same", () => {
+    const connection = new WindowBudget();
+    const process = pressed();
+    const window = windowOf(connection, process, MIN_WINDOW_BYTES);
+    expect(window.received(MIN_WINDOW_BYTES + 1)).toBe(false);
+    process.giveBack(200 * MIB);
+
+    let credit = MIN_WINDOW_BYTES;
+    for (let i = 0; i < 1000; i++) {
+      const bytes = Math.min(credit, 64 * KIB);
+      window.received(bytes);
+      credit += window.consumed(bytes) - bytes;
+    }
+    expect(credit).toBeGreaterThan(MAX_WINDOW_BYTES * 0.74);
+    expect(connection.growthLeftBytes).toBe(64 * MIB - (MAX_WINDOW_BYTES - INITIAL_WINDOW_BYTES));
+    window.close();
+    expect(connection).toEqual({ growthLeftBytes: 64 * MIB, unreadBytes: 0 });
+  });
+});
+
+test("what is passed on at once is no matter for the process; what waits is, with what it takes beside itself", () => {
+  const process = new UnreadBudget();
+  const window = windowOf(new WindowBudget(), process);
+  window.received(1000);
+  window.consumed(1000);
+  expect(process.heldBytes).toBe(0);
+
+  window.received(1000);
+  window.waits(500);
+  expect(process.heldBytes).toBe(1500);
+  window.received(1000);
+  window.consumed(1000);
+  expect(process.heldBytes).toBe(1250);
+  window.waits(0);
+  expect(process.heldBytes).toBe(1250);
+  window.consumed(1000);
+  expect(process.heldBytes).toBe(0);
+});
+
+test("a window that is closed gives back its head, its bytes and what they take", () => {
+  const process = new UnreadBudget();
+  const window = windowOf(new WindowBudget(), process);
+  window.receivedHead(5000);
+  window.received(1000);
+  window.waits(500);
+  expect(process.heldBytes).toBe(6500);
+  window.consumed(1000);
+  expect(process.heldBytes).toBe(5000);
+  window.close();
+  window.close();
+  expect(process.heldBytes).toBe(0);
 });

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { joinSocket, type JoinOptions } from "../../link/join-socket.ts";
 import type { StreamFailure } from "../../link/stream.ts";
 import { FakeStream } from "../support/fake-stream.ts";
@@ -172,6 +172,54 @@ test("a socket that does not read gets no more than a window ahead", async () =>
   await fed;
   await peer.untilReceived(size);
   expect(stream.unreadBytes).toBe(0);
+});
+
+/** A stream that has ended toward the socket, with bytes that nobody has read. */
+async function endedUnread(backend: RawBackend): Promise<Joined> {
+  const joined = await join(backend);
+  const { stream, peer } = joined;
+  peer.pause();
+  // The kernel's buffers take some; then it stays with us.
+  for (let seen = -1; seen !== stream.calls.length;) {
+    while (stream.unreadBytes <= 192 * 1024) stream.feed(Buffer.alloc(64 * 1024));
+    seen = stream.calls.length;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  stream.finish();
+  return joined;
+}
+
+describe("what waits in the socket behind the stream's end is given back", () => {
+  test("as it is read, while the other direction lives on", async () => {
+    await using backend = await RawBackend.start((connection) => connection.count());
+    const { stream, peer } = await endedUnread(backend);
+    peer.resume();
+    await stream.until(() => stream.unreadBytes === 0);
+    await peer.send("after");
+    await stream.until(() => stream.writtenBytes === 5);
+    expect(stream.over).toBe(false);
+  });
+
+  test("as it is read, when both have ended", async () => {
+    await using backend = await RawBackend.start((connection) => connection.count());
+    const { stream, peer } = await endedUnread(backend);
+    peer.end();
+    await stream.until(() => stream.over);
+    expect(stream.unreadBytes).toBeGreaterThan(0);
+    peer.resume();
+    await stream.until(() => stream.unreadBytes === 0);
+    expect(stream.wasReset).toBeUndefined();
+  });
+
+  test("when both have ended and the socket is lost", async () => {
+    await using backend = await RawBackend.start((connection) => connection.count());
+    const { stream, socket, peer } = await endedUnread(backend);
+    peer.end();
+    await stream.until(() => stream.over);
+    socket.destroy();
+    await stream.until(() => stream.unreadBytes === 0);
+    expect(stream.calls.at(-1)).toBe("consumed");
+  });
 });
 
 test("what the stream sent before its end arrives, however slow the socket", async () => {

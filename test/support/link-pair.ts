@@ -1,10 +1,13 @@
 import type { TunnelError } from "../../link/errors.ts";
-import { Link, type LinkHandler, type OpenRequest } from "../../link/link.ts";
+import { Link, type LinkHandler, type LinkOptions, type OpenRequest } from "../../link/link.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import type { Open, SessionMessage } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import { type MemoryCarrier, type MemoryCarrierOptions, memoryCarriers } from "./memory-carrier.ts";
 import { RecordingHandler, type RecordingOptions } from "./recording-handler.ts";
+
+/** What an end of a link is told of its limits. */
+export type LinkLimits = Pick<LinkOptions, "budget" | "maxPeerStreams">;
 
 /** One end of a link with what it was told. */
 export class LinkEnd implements LinkHandler {
@@ -21,10 +24,14 @@ export class LinkEnd implements LinkHandler {
   readonly #recording: RecordingOptions;
   #waiting: { done: () => boolean; resolve: () => void }[] = [];
 
-  constructor(carrier: MemoryCarrier, side: "server" | "client", recording: RecordingOptions = {}) {
+  constructor(
+    carrier: MemoryCarrier,
+    side: "server" | "client",
+    { recording = {}, limits = {} }: LinkEndOptions = {},
+  ) {
     this.carrier = carrier;
     this.#recording = recording;
-    this.link = new Link({ carrier, side, handler: this });
+    this.link = new Link({ carrier, side, handler: this, ...limits });
     this.link.peerStreamCredit = INITIAL_WINDOW_BYTES;
   }
 
@@ -81,15 +88,20 @@ export class LinkEnd implements LinkHandler {
   }
 }
 
+export interface LinkEndOptions {
+  recording?: RecordingOptions;
+  limits?: LinkLimits;
+}
+
 /** Two links over one memory pair, each with the other's stream credit. */
-export function linkPair(options: MemoryCarrierOptions & { recording?: RecordingOptions } = {}): {
+export function linkPair(options: MemoryCarrierOptions & LinkEndOptions = {}): {
   server: LinkEnd;
   client: LinkEnd;
 } {
   const [left, right] = memoryCarriers(options);
   return {
-    server: new LinkEnd(left, "server", options.recording),
-    client: new LinkEnd(right, "client", options.recording),
+    server: new LinkEnd(left, "server", options),
+    client: new LinkEnd(right, "client", options),
   };
 }
 

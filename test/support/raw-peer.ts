@@ -1,9 +1,8 @@
 import { chunkHeader, ChunkReader } from "../../link/chunks.ts";
 import type { CarrierReceiver } from "../../link/carrier.ts";
 import type { Control, Open } from "../../link/messages.ts";
-import { LinkEnd } from "./link-pair.ts";
+import { LinkEnd, type LinkEndOptions } from "./link-pair.ts";
 import { type MemoryCarrier, type MemoryCarrierOptions, memoryCarriers } from "./memory-carrier.ts";
-import type { RecordingOptions } from "./recording-handler.ts";
 
 /** The other end of a link as a hostile or odd program would be: says whatever a test wants, by hand. */
 export class RawPeer implements CarrierReceiver {
@@ -48,12 +47,12 @@ export class RawPeer implements CarrierReceiver {
 }
 
 /** A server's link, and a client that is played by hand. */
-export function linkAndRawPeer(options: MemoryCarrierOptions & { recording?: RecordingOptions } = {}): {
+export function linkAndRawPeer(options: MemoryCarrierOptions & LinkEndOptions = {}): {
   end: LinkEnd;
   peer: RawPeer;
 } {
   const [left, right] = memoryCarriers(options);
-  return { end: new LinkEnd(left, "server", options.recording), peer: new RawPeer(right) };
+  return { end: new LinkEnd(left, "server", options), peer: new RawPeer(right) };
 }
 
 /** An Open as the other end would send it. */

@@ -1,0 +1,18 @@
+import { isIP } from "node:net";
+
+/**
+ * An IP address in its one spelling (RFC 5952 for IPv6), an IPv4 address also where it stands within IPv6
+ * (`::ffff:203.0.113.7`, as sockets for both show it). A zone goes: it means something on one machine only.
+ *
+ * @returns undefined for what is no address
+ */
+export function plainAddress(text: string): string | undefined {
+  const zone = text.indexOf("%");
+  const address = zone < 0 ? text : text.slice(0, zone);
+  if (isIP(address) !== 6) return isIP(address) === 4 ? address : undefined;
+  const plain = new URL(`http://[${address}]/`).hostname.slice(1, -1);
+  const [, high, low] = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain) ?? [];
+  if (high === undefined || low === undefined) return plain;
+  const [front, back] = [parseInt(high, 16), parseInt(low, 16)];
+  return `${front >> 8}.${front & 0xff}.${back >> 8}.${back & 0xff}`;
+}
