@@ -1,16 +1,20 @@
 import { TunnelError } from "../link/errors.ts";
-import type { Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
+import type { TargetTls, Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
+import { formatTarget, parseTarget, type Target } from "../link/target.ts";
+import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
-import { formatAddress, parseTargetAddress } from "../runtime/net-address.ts";
+import { formatAddress } from "../runtime/net-address.ts";
 import { Backoff } from "./connection/backoff.ts";
 import type { ServerAddress } from "./connection/connect.ts";
 import { ClientSession, type ClientTuning } from "./connection/session.ts";
-import { consentTo, type Consent, type Target } from "./local/consent.ts";
+import { consentTo, type Consent } from "./local/consent.ts";
 import { LocalService } from "./local/local-service.ts";
 import { serveStream, type FinishedExchange, type LocalTunnel } from "./local/serve-stream.ts";
 
 /** A session that held this long was a good one: the next try comes at once. */
 const STEADY_MS = 10_000;
+/** What visitors may have sent that the local services have not read: less than a server's, since one machine's take it. */
+const UNREAD_LIMIT_BYTES = 128 * 1024 * 1024;
 
 /** A tunnel that the client asks for, the target being its own choice. */
 export interface WantedTunnel {
@@ -20,6 +24,12 @@ export interface WantedTunnel {
   hostname?: string | undefined;
   subdomain?: string | undefined;
   target: Target;
+  /** How an `https://` target is checked, if not by the authorities that Node.js knows. */
+  targetTls?: TargetTls | undefined;
+  /** What the local service gets as Host, or `target` for the target's own; if left out, what the visitor sent. */
+  hostHeader?: string | undefined;
+  /** How long an answer's head may take; if left out, the server's own limit. */
+  timeoutMs?: number | undefined;
 }
 
 export interface ClientOptions {
@@ -39,6 +49,7 @@ export interface ClientOptions {
 export class TunnelClient {
   readonly #options: ClientOptions;
   readonly #backoff = new Backoff();
+  readonly #unreadBudget = new UnreadBudget(UNREAD_LIMIT_BYTES);
   readonly #stopping = new AbortController();
   #session: ClientSession | undefined;
 
@@ -82,6 +93,7 @@ export class TunnelClient {
       clientId,
       wanted: tunnels.map(toRequest),
       tuning,
+      unreadBudget: this.#unreadBudget,
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
         this.#serve(served, welcome.tunnels);
@@ -112,17 +124,15 @@ export class TunnelClient {
     withdraw(served);
     for (const tunnel of tunnels) {
       const wanted = tunnel.request === undefined ? undefined : this.#options.tunnels[tunnel.request];
-      const target = wanted?.target ?? parseTargetAddress(tunnel.target);
-      if (typeof target === "string") {
+      const service = wanted ? typedService(wanted) : mappedService(tunnel, this.#options.consent);
+      if (service instanceof LocalService) {
+        served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, service });
+      } else {
         this.#options.log.warn(
           { tunnel: tunnel.name, target: tunnel.target },
-          `the server names an odd target: ${target}`,
+          `the server names an odd target: ${service}`,
         );
-        continue;
       }
-      const consent = wanted ? consentTo(wanted.target) : this.#options.consent;
-      const service = new LocalService({ target, consent });
-      served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, service });
     }
   }
 
@@ -140,6 +150,21 @@ export class TunnelClient {
   }
 }
 
+function typedService({ target, targetTls }: WantedTunnel): LocalService {
+  return new LocalService({ target, targetTls, consent: consentTo(target) });
+}
+
+/** What the server said comes from elsewhere; a string says what is wrong with it. */
+function mappedService(tunnel: Tunnel, consent: Consent): LocalService | string {
+  const target = parseTarget(tunnel.target);
+  if (typeof target === "string") return target;
+  try {
+    return new LocalService({ target, targetTls: tunnel.targetTls ?? undefined, consent });
+  } catch (error) {
+    return (error as Error).message;
+  }
+}
+
 function withdraw(served: Map<number, LocalTunnel>): void {
   for (const { service } of served.values()) service.close();
   served.clear();
@@ -151,7 +176,9 @@ function toRequest(tunnel: WantedTunnel): TunnelRequest {
     kind: tunnel.kind,
     hostname: tunnel.hostname ?? "",
     subdomain: tunnel.subdomain ?? "",
-    target: formatAddress(tunnel.target),
+    target: formatTarget(tunnel.target),
+    hostHeader: tunnel.hostHeader ?? "",
+    timeoutMs: tunnel.timeoutMs ?? 0,
   };
 }
 

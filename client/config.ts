@@ -1,18 +1,16 @@
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
-import { domainToASCII } from "node:url";
 import { z } from "zod";
+import type { TargetTls } from "../link/messages.ts";
+import { parseTarget, type SocketTarget, type Target, type TcpTarget } from "../link/target.ts";
 import { readConfigFile } from "../runtime/config-file.ts";
 import { addressOption, option } from "../runtime/config-option.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
-import {
-  isHostName,
-  parseServerAddress,
-  parseTargetAddress,
-  type NetAddress,
-} from "../runtime/net-address.ts";
+import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
+import type { WantedTunnel } from "./client.ts";
 import { parseAllowRules } from "./local/consent.ts";
+import { hostnameOf, readTargetTls, targetOptions } from "./target-options.ts";
 
 /** What client.yaml says; every path is absolute. The command line may add to it. */
 export interface ClientConfig {
@@ -27,17 +25,8 @@ export interface ClientConfig {
   serverName?: string;
   /** As `--allow`, each of valid form. */
   allow: string[];
-  tunnels: ConfiguredTunnel[];
+  tunnels: WantedTunnel[];
   dataDir?: string;
-}
-
-export interface ConfiguredTunnel {
-  name?: string;
-  type: "http";
-  target: NetAddress;
-  /** Or `"*"`. At most one of hostname and subdomain; the server decides whether it may be had. */
-  hostname?: string;
-  subdomain?: string;
 }
 
 export interface LoadedClientConfig {
@@ -59,7 +48,7 @@ const tunnelOptions = z.strictObject({
     NAME.test(text) ? text : undefined,
   ).optional(),
   type: z.literal("http"),
-  target: addressOption(parseTargetAddress),
+  target: addressOption(parseTarget),
   hostname: option(
     'expected a hostname such as app.example.com, without scheme, port or path, or "*"',
     (text) => (text === "*" ? text : hostnameOf(text)),
@@ -67,6 +56,7 @@ const tunnelOptions = z.strictObject({
   subdomain: option("expected a single label such as app, of letters, digits and hyphens", (text) =>
     SUBDOMAIN.test(text) ? text.toLowerCase() : undefined,
   ).optional(),
+  ...targetOptions,
 });
 
 const clientOptions = z.strictObject({
@@ -80,8 +70,9 @@ const clientOptions = z.strictObject({
   server_name: option("expected a name such as tunnel.example.com", hostnameOf).optional(),
   allow: z
     .array(
-      option("expected an address range such as 192.168.1.0/24:80,443, a hostname, any or none", (text) =>
-        isAllowRule(text) ? text : undefined,
+      option(
+        "expected an address range such as 192.168.1.0/24:80,443, a hostname, unix:/run/app.sock, any or none",
+        (text) => (isAllowRule(text) ? text : undefined),
       ),
     )
     .default([]),
@@ -102,7 +93,7 @@ export function loadClientConfig(
   env: NodeJS.ProcessEnv = process.env,
 ): LoadedClientConfig {
   const directory = path.dirname(path.resolve(configPath));
-  const found: Found = {};
+  const found: Found = { targetTls: new Map() };
   const schema = clientOptions.superRefine(
     (options, context) => {
       check(options, directory, found, (at, message) =>
@@ -130,6 +121,8 @@ export function loadClientConfig(
 /** What was read on the way. */
 interface Found {
   keyFile?: SecretFile;
+  /** By the index of the tunnel. */
+  targetTls: Map<number, TargetTls>;
 }
 
 /** What no option shows by itself; options of a file with other mistakes may be of any type. */
@@ -168,6 +161,9 @@ function check(
     if (tunnel?.hostname !== undefined && tunnel.subdomain !== undefined) {
       report(["tunnels", i, "subdomain"], "a tunnel has one address: take out hostname or subdomain");
     }
+    const { targetTls, problems } = readTargetTls(targetIn(tunnel), tunnel ?? {}, directory);
+    for (const { option, message } of problems) report(["tunnels", i, option], message);
+    if (targetTls) found.targetTls.set(i, targetTls);
     if (typeof tunnel?.name !== "string") return;
     const first = taken.get(tunnel.name);
     if (first === undefined) taken.set(tunnel.name, i);
@@ -175,8 +171,14 @@ function check(
   });
 }
 
-function build(options: ClientOptions, directory: string, { keyFile }: Found): ClientConfig {
-  const { server, ca, server_name: serverName, plaintext, allow, tunnels, data_dir: dataDir } = options;
+/** What could be read of it; in place of other things zod may have put an object of its own. */
+function targetIn(tunnel: { target?: unknown } | null): Target | undefined {
+  const target = tunnel?.target as Partial<TcpTarget & SocketTarget> | null | undefined;
+  return target?.host !== undefined || target?.path !== undefined ? (target as Target) : undefined;
+}
+
+function build(options: ClientOptions, directory: string, { keyFile, targetTls }: Found): ClientConfig {
+  const { server, ca, server_name: serverName, plaintext, allow, data_dir: dataDir } = options;
   const key = options.key ?? keyFile?.secret;
   return {
     ...(server && { server }),
@@ -185,9 +187,17 @@ function build(options: ClientOptions, directory: string, { keyFile }: Found): C
     ...(ca !== undefined && { ca: path.resolve(directory, ca) }),
     ...(serverName !== undefined && { serverName }),
     allow,
-    tunnels,
+    tunnels: options.tunnels.map((tunnel, i) => wantedTunnel(tunnel, targetTls.get(i))),
     ...(dataDir !== undefined && { dataDir: path.resolve(directory, dataDir) }),
   };
+}
+
+function wantedTunnel(
+  { name, target, hostname, subdomain, ...options }: ClientOptions["tunnels"][number],
+  targetTls: TargetTls | undefined,
+): WantedTunnel {
+  const { host_header: hostHeader, timeout_ms: timeoutMs } = options;
+  return { kind: "HTTP", name, target, hostname, subdomain, targetTls, hostHeader, timeoutMs };
 }
 
 function isAllowRule(text: string): boolean {
@@ -197,11 +207,4 @@ function isAllowRule(text: string): boolean {
   } catch {
     return false;
   }
-}
-
-/** International names in their ASCII form; the server has the last word on what it takes. */
-function hostnameOf(text: string): string | undefined {
-  if (/[^\p{L}\p{M}\p{N}._-]/u.test(text)) return undefined;
-  const name = isHostName(text) ? text.toLowerCase() : domainToASCII(text);
-  return isHostName(name) ? name : undefined;
 }

@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 import { Option, type Command } from "commander";
+import { parseTarget, type Target } from "../link/target.ts";
 import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
 import { createLog } from "../runtime/log.ts";
-import { parseServerAddress, parseTargetAddress, type NetAddress } from "../runtime/net-address.ts";
+import { parseServerAddress } from "../runtime/net-address.ts";
 import { onShutdownSignals } from "../runtime/shutdown.ts";
 import { TunnelClient } from "./client.ts";
 import { clientSettings, type ClientFlags } from "./settings.ts";
@@ -18,7 +19,11 @@ const program = newProgram(
 const http = program
   .command("http")
   .description("ask for a tunnel to a local web service")
-  .argument("<target>", "PORT on this machine, or HOST:PORT", parsedBy(parseTargetAddress))
+  .argument(
+    "<target>",
+    "PORT on this machine, HOST:PORT, https://HOST[:PORT], or unix:/PATH",
+    parsedBy(parseTarget),
+  )
   .option(
     "--subdomain <NAME>",
     "a name under the server's domain; otherwise a generated one that stays the same",
@@ -28,7 +33,12 @@ const http = program
     'a whole hostname that the key may use, or "*" for whatever no other name takes',
   )
   .option("--name <NAME>", "what the tunnel is called in logs")
-  .action((target: NetAddress, _flags: unknown, command: Command) =>
+  .option("--host-header <NAME>", 'what the service gets as Host; "target" for the target\'s own')
+  .option("--timeout-ms <N>", "how long the service may take to begin its answer")
+  .option("--insecure-target", "an https:// target may have any certificate")
+  .option("--target-ca <FILE>", "PEM certificates to trust, for an https:// target")
+  .option("--target-server-name <NAME>", "the name that the certificate of an https:// target must have")
+  .action((target: Target, _flags: unknown, command: Command) =>
     run({ ...command.optsWithGlobals<ClientFlags>(), target }),
   );
 for (const command of [program, http]) {
@@ -45,7 +55,7 @@ for (const command of [program, http]) {
     .option("--config <FILE>", "client.yaml: the key, the targets to allow, several tunnels")
     .option(
       "--allow <RULE>",
-      "a target that the server may name: CIDR[:PORTS], any, none; repeatable",
+      "a target that the server may name: CIDR[:PORTS], unix:PATH, any, none; repeatable",
       collect,
     )
     .option("--plaintext", "the server has no TLS")

@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
+import { z } from "zod";
 import { decodeAccessKey } from "../link/access-key.ts";
+import type { Target } from "../link/target.ts";
 import { CommandError, USAGE_EXIT_CODE } from "../runtime/command-error.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
@@ -8,6 +10,7 @@ import { stateDirectory } from "../runtime/state-directory.ts";
 import type { ClientOptions, WantedTunnel } from "./client.ts";
 import { loadClientConfig, type ClientConfig } from "./config.ts";
 import { parseAllowRules } from "./local/consent.ts";
+import { readTargetTls, targetOptions } from "./target-options.ts";
 
 /** What the command line says. */
 export interface ClientFlags {
@@ -22,10 +25,15 @@ export interface ClientFlags {
   dataDir?: string;
   logFormat?: "json" | "pretty";
   /** Of a tunnel asked for on the command line. */
-  target?: NetAddress;
+  target?: Target;
   subdomain?: string;
   hostname?: string;
   name?: string;
+  hostHeader?: string;
+  timeoutMs?: string;
+  insecureTarget?: boolean;
+  targetCa?: string;
+  targetServerName?: string;
 }
 
 export interface ClientSettings {
@@ -106,20 +114,36 @@ function readCa(file: string): string {
 }
 
 function wantedTunnels(flags: ClientFlags, config: ClientConfig | undefined): WantedTunnel[] {
-  const { target, subdomain, hostname, name } = flags;
-  if (target) {
-    if (subdomain !== undefined && hostname !== undefined) {
-      throw usage("a tunnel has one address: pass --subdomain or --hostname, not both");
-    }
-    return [{ kind: "HTTP", target, subdomain, hostname, name }];
+  if (flags.target) return [typedTunnel(flags, flags.target)];
+  return config?.tunnels ?? [];
+}
+
+function typedTunnel(flags: ClientFlags, target: Target): WantedTunnel {
+  const { subdomain, hostname, name } = flags;
+  if (subdomain !== undefined && hostname !== undefined) {
+    throw usage("a tunnel has one address: pass --subdomain or --hostname, not both");
   }
-  return (config?.tunnels ?? []).map((tunnel) => ({
-    kind: "HTTP",
-    name: tunnel.name,
-    hostname: tunnel.hostname,
-    subdomain: tunnel.subdomain,
-    target: tunnel.target,
-  }));
+  const { data: options, error } = typedOptions.safeParse({
+    host_header: flags.hostHeader,
+    timeout_ms: flags.timeoutMs,
+    insecure_target: flags.insecureTarget,
+    target_ca: flags.targetCa,
+    target_server_name: flags.targetServerName,
+  });
+  if (error)
+    throw usage(error.issues.map(({ path, message }) => `${flagOf(path[0])}: ${message}`).join("\n"));
+  const { targetTls, problems } = readTargetTls(target, options, ".");
+  if (problems.length > 0)
+    throw usage(problems.map(({ option, message }) => `${flagOf(option)}: ${message}`).join("\n"));
+  const { host_header: hostHeader, timeout_ms: timeoutMs } = options;
+  return { kind: "HTTP", target, subdomain, hostname, name, targetTls, hostHeader, timeoutMs };
+}
+
+const typedOptions = z.strictObject(targetOptions);
+
+/** As the command line spells an option of client.yaml. */
+function flagOf(option: PropertyKey | undefined): string {
+  return `--${String(option).replaceAll("_", "-")}`;
 }
 
 function consentOf(rules: string[]) {

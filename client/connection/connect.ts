@@ -7,6 +7,7 @@ import { GrpcCarrier } from "../../link/grpc-carrier.ts";
 import { Link, type LinkHandler } from "../../link/link.ts";
 import { keepAlive } from "../../link/liveness.ts";
 import type { Hello, Refused, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
+import type { UnreadBudget } from "../../link/unread-budget.ts";
 import { cut, printable } from "../../runtime/printable.ts";
 import { VERSION } from "../../runtime/version.ts";
 import { dial } from "./dial.ts";
@@ -51,6 +52,8 @@ export async function connect(options: {
   /** Of the session to join, or empty. */
   sessionToken: string;
   wanted: TunnelRequest[];
+  /** Of the whole client. */
+  unreadBudget: UnreadBudget;
   handler: LinkHandler & {
     /** Before anything else that the server says behind it. */
     welcomed?(welcome: Welcome): void;
@@ -103,6 +106,7 @@ export async function connect(options: {
     let probes: Disposable | undefined;
     const link = new Link({
       carrier,
+      budget: options.unreadBudget,
       side: "client",
       handler: {
         opened(stream, open) {

@@ -2,6 +2,7 @@ import { TunnelError } from "../../link/errors.ts";
 import type { Link } from "../../link/link.ts";
 import type { Open, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
+import type { UnreadBudget } from "../../link/unread-budget.ts";
 import { Backoff } from "./backoff.ts";
 import { checkTunnels, connect, type Connection, type ServerAddress } from "./connect.ts";
 
@@ -9,6 +10,8 @@ export interface SessionOptions {
   server: ServerAddress;
   clientId: string;
   wanted: TunnelRequest[];
+  /** Of the whole client. */
+  unreadBudget: UnreadBudget;
   /** The first connection stands; called before any stream of it. */
   onOnline(welcome: Welcome): void;
   /** The server has changed the mapping. */
@@ -88,12 +91,13 @@ export class ClientSession {
   }
 
   async #connect(welcomed?: (welcome: Welcome) => void): Promise<Connection> {
-    const { server, clientId, wanted, onStream, tuning } = this.#options;
+    const { server, clientId, wanted, unreadBudget, onStream, tuning } = this.#options;
     let link: Link | undefined;
     const connection = await connect({
       server,
       clientId,
       wanted,
+      unreadBudget,
       sessionToken: this.#token,
       signal: this.#dialling.signal,
       ...tuning,

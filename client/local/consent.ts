@@ -2,13 +2,11 @@
  * Two-sided consent: the server says which target a tunnel maps to, the client's owner says what may be dialled.
  * Asked about resolved addresses, at the moment of dialling.
  */
-import { BlockList, isIP } from "node:net";
-
-export interface Target {
-  /** A name or an IP address, without brackets. */
-  host: string;
-  port: number;
-}
+import { isIP } from "node:net";
+import type { Target } from "../../link/target.ts";
+import { AddressRanges } from "../../runtime/address-ranges.ts";
+import { plainAddress } from "../../runtime/ip-address.ts";
+import { judgeSocket, parseSocketRule, type SocketRule, type SocketVerdict } from "./socket-consent.ts";
 
 export interface Consent {
   /**
@@ -16,14 +14,15 @@ export interface Consent {
    * @param host the target's host, as configured, that `address` was resolved from
    */
   allows(address: string, port: number, host?: string): boolean;
+  /**
+   * Whether a UNIX socket may be dialled, and by which path.
+   * @throws NodeJS.ErrnoException of "realpath" if an allowed path leads nowhere
+   */
+  judgeSocket(path: string): SocketVerdict;
 }
 
-type Rule = (address: NormalAddress, port: number, host: string) => boolean;
-
-interface NormalAddress {
-  address: string;
-  family: "ipv4" | "ipv6";
-}
+/** Asked with an address in its plain spelling. */
+type Rule = (address: string, port: number, host: string) => boolean;
 
 interface PortRange {
   from: number;
@@ -35,6 +34,7 @@ interface PortRange {
  *
  * - `192.168.1.0/24`, `192.168.1.7`, `[fd00::/8]`, `nas.lan`, `any`; each with `:80,443,8000-8100` behind it for these
  *   ports alone. A hostname stands for whatever it resolves to.
+ * - `unix:/run/app.sock`, `unix:/run/apps/`: UNIX sockets, which no other rule allows, `any` least of all.
  * - `none` takes loopback away: then only what other rules name.
  *
  * @throws Error that lists every rule that cannot be read, one a line
@@ -42,10 +42,12 @@ interface PortRange {
 export function parseAllowRules(texts: readonly string[]): Consent {
   const problems: string[] = [];
   const rules: Rule[] = [];
+  const sockets: SocketRule[] = [];
   for (const text of texts) {
     if (text === "none") continue;
     try {
-      rules.push(parseRule(text));
+      if (text.startsWith("unix:")) sockets.push(parseSocketRule(text));
+      else rules.push(parseRule(text));
     } catch (error) {
       problems.push(`--allow ${text}: ${(error as Error).message}`);
     }
@@ -57,17 +59,19 @@ export function parseAllowRules(texts: readonly string[]): Consent {
   if (problems.length > 0) throw new Error(problems.join("\n"));
   return {
     allows(address, port, host = address) {
-      const normal = normalise(address);
-      return normal !== undefined && rules.some((rule) => rule(normal, port, host));
+      const plain = plainAddress(dialledAddress(address));
+      return plain !== undefined && rules.some((rule) => rule(plain, port, host));
     },
+    judgeSocket: (path) => judgeSocket(path, sockets),
   };
 }
 
-/** Consent for a target that the client's own user typed, whatever its name resolves to. */
+/** Consent for a target that the client's own user typed, wherever its name or path leads. */
 export function consentTo(target: Target): Consent {
   return {
     allows: (address, port, host = address) =>
-      port === target.port && plainName(host) === plainName(target.host),
+      "host" in target && port === target.port && plainName(host) === plainName(target.host),
+    judgeSocket: (path) => ({ allowed: "path" in target && path === target.path, path }),
   };
 }
 
@@ -76,9 +80,11 @@ export function consentTo(target: Target): Consent {
  * IPv4-mapped IPv6 address means the IPv4 one. What is checked is then what is dialled.
  */
 export function dialledAddress(address: string): string {
-  const plain = mappedIpv4(address) ?? address;
-  if (isIP(plain) === 4) return plain === "0.0.0.0" ? "127.0.0.1" : plain;
-  return isUnspecified(plain) ? "::1" : plain;
+  const plain = plainAddress(address);
+  if (plain === "0.0.0.0") return "127.0.0.1";
+  if (plain === "::") return "::1";
+  // An IPv6 address keeps its zone, which says by which way it is reached.
+  return plain !== undefined && isIP(plain) === 4 ? plain : address;
 }
 
 const ANY_PORT: readonly PortRange[] = [{ from: 1, to: 65_535 }];
@@ -136,13 +142,10 @@ function parsePorts(text: string): PortRange[] {
 }
 
 function addressRule(address: string, prefix: number, ports: readonly PortRange[]): Rule {
-  const mapped = prefix >= 96 ? mappedIpv4(address) : undefined;
-  const family = mapped !== undefined || isIP(address) === 4 ? "ipv4" : "ipv6";
-  const list = new BlockList();
-  list.addSubnet(mapped ?? address, mapped === undefined ? prefix : prefix - 96, family);
-  // The families apart: BlockList has ::/0 contain every IPv4 address.
-  return (asked, port) =>
-    inRanges(port, ports) && asked.family === family && list.check(asked.address, asked.family);
+  const plain = plainAddress(address)!;
+  const isMapped = isIP(address) === 6 && isIP(plain) === 4 && prefix >= 96;
+  const range = new AddressRanges([isMapped ? `${plain}/${prefix - 96}` : `${address}/${prefix}`]);
+  return (asked, port) => inRanges(port, ports) && range.has(asked);
 }
 
 function nameRule(name: string, ports: readonly PortRange[]): Rule {
@@ -156,28 +159,4 @@ function inRanges(port: number, ranges: readonly PortRange[]): boolean {
 
 function plainName(host: string): string {
   return host.toLowerCase().replace(/\.$/, "");
-}
-
-function normalise(address: string): NormalAddress | undefined {
-  const dialled = dialledAddress(address).replace(/%.*$/, "");
-  const family = isIP(dialled);
-  if (family === 0) return undefined;
-  return { address: dialled, family: family === 4 ? "ipv4" : "ipv6" };
-}
-
-/** The IPv4 address in `::ffff:0:0/96`, in whichever spelling. */
-function mappedIpv4(address: string): string | undefined {
-  const groups = isIP(address) === 6 && /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(canonicalIpv6(address));
-  if (!groups) return undefined;
-  const [high, low] = [Number.parseInt(groups[1]!, 16), Number.parseInt(groups[2]!, 16)];
-  return `${high >> 8}.${high & 0xff}.${low >> 8}.${low & 0xff}`;
-}
-
-function isUnspecified(address: string): boolean {
-  return isIP(address) === 6 && canonicalIpv6(address) === "::";
-}
-
-/** As RFC 5952 spells it, with groups to the end and without a zone. */
-function canonicalIpv6(address: string): string {
-  return new URL(`http://[${address.replace(/%.*$/, "")}]`).hostname.slice(1, -1);
 }

@@ -1,10 +1,18 @@
 /** Dialling a local service: by consent, within a time. */
 import { type LookupAddress, lookup as systemLookup } from "node:dns";
-import { isIP, type LookupFunction } from "node:net";
-import type { ResetCode } from "../../link/messages.ts";
-import { formatAddress } from "../../runtime/net-address.ts";
-import { type Consent, dialledAddress, type Target } from "./consent.ts";
-import { ServiceSocket } from "./service-socket.ts";
+import {
+  connect,
+  type IpcSocketConnectOpts,
+  isIP,
+  type LookupFunction,
+  Socket,
+  type TcpSocketConnectOpts,
+} from "node:net";
+import type { SocketTarget, Target, TcpTarget } from "../../link/target.ts";
+import { type Consent, dialledAddress } from "./consent.ts";
+import { notAllowed, timedOut } from "./dial-failure.ts";
+import { type ServiceSocket, serviceSocket } from "./service-socket.ts";
+import type { ServiceTls } from "./service-tls.ts";
 
 /** A connect that neither succeeds nor fails is given up after this. */
 const CONNECT_TIMEOUT_MS = 10_000;
@@ -23,28 +31,12 @@ export type Resolve = (
 export interface DialOptions {
   target: Target;
   consent: Consent;
+  /** For an `https://` target. */
+  tls?: ServiceTls;
   /** Whether the socket outlives the service's FIN: for joined bytes. node:http does without. */
   allowHalfOpen?: boolean;
   timeoutMs?: number;
   resolve?: Resolve;
-}
-
-/** Why a service could not be reached. */
-export interface DialFailure {
-  code: Extract<ResetCode, "REFUSED" | "UNREACHABLE" | "NOT_ALLOWED">;
-  /** For this client's log; may name addresses of its network. */
-  detail: string;
-  /** For the server's log. */
-  publicDetail: string;
-}
-
-class DialError extends Error {
-  readonly failure: DialFailure;
-
-  constructor(failure: DialFailure) {
-    super(failure.detail);
-    this.failure = failure;
-  }
 }
 
 /**
@@ -54,44 +46,50 @@ class DialError extends Error {
 export function dialTarget({
   target,
   consent,
+  tls,
   allowHalfOpen = false,
   timeoutMs = CONNECT_TIMEOUT_MS,
   resolve = systemLookup,
 }: DialOptions): ServiceSocket {
-  const socket = new ServiceSocket({ allowHalfOpen });
-  if (isIP(target.host) !== 0 && !consent.allows(target.host, target.port)) {
-    const error = notAllowed(target, [target.host]);
+  const place = "path" in target ? socketPlace(target, consent) : addressPlace(target, consent, resolve);
+  if (place instanceof Error) {
+    const socket = serviceSocket(new Socket());
     // Not before the caller could listen.
-    process.nextTick(() => socket.destroy(error));
+    process.nextTick(() => socket.destroy(place));
     return socket;
   }
+  const socket = serviceSocket(
+    tls && "host" in place ? tls.connect({ ...place, allowHalfOpen }) : connect({ ...place, allowHalfOpen }),
+  );
   const timer = setTimeout(() => socket.destroy(timedOut(target, timeoutMs)), timeoutMs);
   const stop = () => clearTimeout(timer);
-  socket.once("connect", stop);
+  socket.once(tls ? "secureConnect" : "connect", stop);
   socket.once("close", stop);
-  return socket.connect({
-    host: isIP(target.host) === 0 ? target.host : dialledAddress(target.host),
-    port: target.port,
+  return socket;
+}
+
+function addressPlace(target: TcpTarget, consent: Consent, resolve: Resolve): TcpSocketConnectOpts | Error {
+  const { host, port } = target;
+  const isAddress = isIP(host) !== 0;
+  if (isAddress && !consent.allows(host, port)) return notAllowed(target, [host]);
+  return {
+    host: isAddress ? dialledAddress(host) : host,
+    port,
     autoSelectFamily: true,
     lookup: lookupWithConsent(target, consent, resolve),
-  });
+  };
 }
 
-/** Reads the error of a socket from `dialTarget`; undefined if it had been connected before. */
-export function dialFailure(error: NodeJS.ErrnoException, target: Target): DialFailure | undefined {
-  if (error instanceof DialError) return error.failure;
-  // What autoSelectFamily throws when no address would have us.
-  const attempts: NodeJS.ErrnoException[] = error instanceof AggregateError ? error.errors : [error];
-  if (!attempts.every(({ syscall }) => syscall === "connect" || syscall === "getaddrinfo")) return undefined;
-  // ECONNRESET: it was accepted and reset before we knew.
-  const refused = attempts.some(({ code }) => code === "ECONNREFUSED" || code === "ECONNRESET");
-  const detail = refused
-    ? `${formatAddress(target)} refuses connections; does the service run?`
-    : `${formatAddress(target)} cannot be reached: ${attempts.map(({ code }) => code).join(", ")}`;
-  return { code: refused ? "REFUSED" : "UNREACHABLE", detail, publicDetail: detail };
+function socketPlace(target: SocketTarget, consent: Consent): IpcSocketConnectOpts | Error {
+  try {
+    const { allowed, path } = consent.judgeSocket(target.path);
+    return allowed ? { path } : notAllowed(target, [path]);
+  } catch (error) {
+    return error as NodeJS.ErrnoException;
+  }
 }
 
-function lookupWithConsent(target: Target, consent: Consent, resolve: Resolve): LookupFunction {
+function lookupWithConsent(target: TcpTarget, consent: Consent, resolve: Resolve): LookupFunction {
   return (host, options, callback) => {
     const answer = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => {
       if (error) return callback(error, []);
@@ -113,18 +111,4 @@ function lookupWithConsent(target: Target, consent: Consent, resolve: Resolve): 
     if (/(^|\.)localhost\.?$/i.test(host)) process.nextTick(answer, null, LOOPBACK);
     else resolve(host, { all: true }, answer);
   };
-}
-
-function notAllowed(target: Target, addresses: string[]): DialError {
-  const resolved = addresses.includes(target.host) ? "" : ` (${addresses.join(", ")})`;
-  return new DialError({
-    code: "NOT_ALLOWED",
-    detail: `this client is not allowed to dial ${formatAddress(target)}${resolved}; --allow says what it may dial`,
-    publicDetail: `the client's owner does not allow ${formatAddress(target)}; the client's --allow says what it may dial`,
-  });
-}
-
-function timedOut(target: Target, timeoutMs: number): DialError {
-  const detail = `${formatAddress(target)} did not answer within ${timeoutMs / 1000} s`;
-  return new DialError({ code: "UNREACHABLE", detail, publicDetail: detail });
 }

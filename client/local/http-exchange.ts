@@ -5,9 +5,9 @@ import { encodeFields, parseFields, type RawFields } from "../../link/http-head.
 import { joinSocket } from "../../link/join-socket.ts";
 import type { Open, ResetCode } from "../../link/messages.ts";
 import type { LinkStream, StreamFailure, StreamHandler } from "../../link/stream.ts";
-import { formatAddress } from "../../runtime/net-address.ts";
+import { formatTarget } from "../../link/target.ts";
 import { type AnswerHead, MAX_HEAD_BYTES, type ReceivedHead, readAnswerHead } from "./answer-head.ts";
-import { dialFailure } from "./dial-target.ts";
+import { dialFailure } from "./dial-failure.ts";
 import { type LocalRequest, readLocalRequest, startRequest } from "./local-request.ts";
 import { idleTime, type LocalService } from "./local-service.ts";
 import type { ServiceSocket } from "./service-socket.ts";
@@ -280,10 +280,11 @@ class HttpExchange implements StreamHandler {
       this.#send(this.#service.fresh);
       return;
     }
-    const unreached = dialFailure(error, this.#service.options.target);
+    const unreached = dialFailure(error, this.#service.target);
     if (unreached) this.#fail(unreached.code, unreached.detail, unreached.publicDetail);
+    else if (isTlsRecord(error)) this.#badAnswer(`it speaks TLS; its target is https://${this.#name}`);
     else if (isParseError(error)) this.#badAnswer(error.message);
-    else if (silent) this.#fail("CONNECTION_LOST", `${this.#name} closed the connection without an answer`);
+    else if (silent) this.#fail("CONNECTION_LOST", this.#closedWithoutAnswer());
     else this.#badAnswer("the connection was closed within the head");
   }
 
@@ -291,6 +292,14 @@ class HttpExchange implements StreamHandler {
   #requestClosed(): void {
     if (this.#phase === "waiting") this.#fail("CONNECTION_LOST", `${this.#name} closed the connection`);
     else if (this.#phase === "answered") this.#settle();
+  }
+
+  /** Many a TLS server meets plain HTTP with silence. */
+  #closedWithoutAnswer(): string {
+    const { target } = this.#service;
+    const mayBeTls = "host" in target && !target.tls && !this.#outgoing.reusedSocket;
+    const hint = mayBeTls ? `; if it speaks TLS, its target is https://${this.#name}` : "";
+    return `${this.#name} closed the connection without an answer${hint}`;
   }
 
   #badAnswer(what: string): void {
@@ -310,12 +319,17 @@ class HttpExchange implements StreamHandler {
   }
 
   get #name(): string {
-    return formatAddress(this.#service.options.target);
+    return formatTarget(this.#service.target);
   }
 }
 
 function isParseError(error: NodeJS.ErrnoException): boolean {
   return error.code?.startsWith("HPE_") ?? false;
+}
+
+/** Whether the bytes that are no HTTP are an alert of TLS (RFC 8446 section 5.1). */
+function isTlsRecord(error: NodeJS.ErrnoException & { rawPacket?: Buffer }): boolean {
+  return error.rawPacket?.[0] === 0x15 && error.rawPacket[1] === 0x03;
 }
 
 function pairs(fields: RawFields): [string, string][] {

@@ -1,12 +1,23 @@
 import { Agent, type ClientRequest } from "node:http";
+import type { TargetTls } from "../../link/messages.ts";
+import type { Target } from "../../link/target.ts";
 import { type DialOptions, dialTarget } from "./dial-target.ts";
 import type { ServiceSocket } from "./service-socket.ts";
+import { ServiceTls } from "./service-tls.ts";
 
 /** An idle connection is closed after this; sooner if the service says that it will (see `idleTime`). */
 const IDLE_MS = 5_000;
 /** The service may close this much before its announced time, and its FIN needs a moment. */
 const IDLE_MARGIN_MS = 1_000;
 const MAX_IDLE = 128;
+
+export interface LocalServiceOptions extends Pick<
+  DialOptions,
+  "target" | "consent" | "timeoutMs" | "resolve"
+> {
+  /** How an `https://` target is checked, if not by the authorities that Node.js knows. */
+  targetTls?: TargetTls | undefined;
+}
 
 /**
  * A local service: where it is, whether it may be dialled, and the connections that lie idle.
@@ -23,13 +34,17 @@ export class LocalService {
   readonly fresh: Agent;
   /** A new connection that can be half-closed, and is never reused. */
   readonly joining: Agent;
-  readonly options: Readonly<Omit<DialOptions, "allowHalfOpen">>;
+  readonly target: Target;
+  readonly #options: DialOptions;
 
   #idle: ServiceSocket[] = [];
   #closed = false;
 
-  constructor(options: Omit<DialOptions, "allowHalfOpen">) {
-    this.options = options;
+  /** @throws Error if `targetTls` cannot be used */
+  constructor({ targetTls, ...options }: LocalServiceOptions) {
+    const { target } = options;
+    this.target = target;
+    this.#options = "tls" in target ? { ...options, tls: new ServiceTls(target, targetTls) } : options;
     this.reusing = new ConnectionSource(() => this.#takeIdle() ?? this.#dial(), true);
     this.fresh = new ConnectionSource(() => this.#dial());
     this.joining = new ConnectionSource(() => this.#dialJoining());
@@ -46,7 +61,7 @@ export class LocalService {
   }
 
   #dial(): ServiceSocket {
-    const socket = dialTarget(this.options);
+    const socket = dialTarget(this.#options);
     const release = () => this.#release(socket);
     const destroy = () => socket.destroy();
     // Between two requests nobody else listens, and a service may reset what is idle.
@@ -58,7 +73,7 @@ export class LocalService {
   }
 
   #dialJoining(): ServiceSocket {
-    const socket = dialTarget({ ...this.options, allowHalfOpen: true });
+    const socket = dialTarget({ ...this.#options, allowHalfOpen: true });
     socket.on("error", ignore);
     socket.on("free", () => socket.destroy());
     return socket;

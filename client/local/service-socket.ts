@@ -1,42 +1,46 @@
 import { Socket } from "node:net";
 
 type WriteCallback = (error?: Error | null) => void;
+type Chunks = { chunk: Buffer | string; encoding: BufferEncoding }[];
 
 /**
- * A socket to a local service. Two things differ from a plain one:
+ * A socket to a local service, plain or over TLS. Two things differ from what node:net makes:
  *
  * - A write that fails because the service has gone does not take with it what the service said before. A service that
  *   refuses an upload answers and closes; a plain socket is destroyed by the next write, the answer unread (RFC
  *   9112 section 9.6). Here the write stays pending until everything received has been read.
  * - Strings are written as Latin-1: heads hold one character per byte, and node:http leaves some to the default.
  */
-export class ServiceSocket extends Socket {
+export interface ServiceSocket extends Socket {
   /** A write has failed: an end of the stream is then no proof that the service meant to end. */
-  writeFailed = false;
+  writeFailed: boolean;
   /** How long the socket may lie idle before it is closed. */
-  idleMs = 0;
+  idleMs: number;
+}
 
-  constructor(options: { allowHalfOpen: boolean }) {
-    super(options);
-    this.setDefaultEncoding("latin1");
-    this.setNoDelay(true);
-  }
+/** Makes it one of a socket that node:net or node:tls has made; a class could not, since the sockets of node:tls are its own. */
+export function serviceSocket(made: Socket): ServiceSocket {
+  const socket = Object.assign(made, { writeFailed: false, idleMs: 0, _write: write, _writev: writev });
+  socket.setDefaultEncoding("latin1");
+  socket.setNoDelay(true);
+  return socket;
+}
 
-  override _write(chunk: Buffer | string, encoding: BufferEncoding, callback: WriteCallback): void {
-    super._write(chunk, encoding, (error) => this.#written(error, callback));
-  }
+function write(this: ServiceSocket, chunk: unknown, encoding: BufferEncoding, callback: WriteCallback): void {
+  Socket.prototype._write.call(this, chunk, encoding, (error) => written(this, error, callback));
+}
 
-  override _writev(
-    chunks: { chunk: Buffer | string; encoding: BufferEncoding }[],
-    callback: WriteCallback,
-  ): void {
-    super._writev!(chunks, (error) => this.#written(error, callback));
-  }
+function writev(this: ServiceSocket, chunks: Chunks, callback: WriteCallback): void {
+  Socket.prototype._writev!.call(this, chunks, (error) => written(this, error, callback));
+}
 
-  #written(error: NodeJS.ErrnoException | null | undefined, callback: WriteCallback): void {
-    const gone = error?.code === "EPIPE" || error?.code === "ECONNRESET";
-    if (!gone || this.destroyed || this.readableEnded) return callback(error);
-    this.writeFailed = true;
-    this.once("end", () => callback(error));
-  }
+function written(
+  socket: ServiceSocket,
+  error: NodeJS.ErrnoException | null | undefined,
+  callback: WriteCallback,
+): void {
+  const gone = error?.code === "EPIPE" || error?.code === "ECONNRESET";
+  if (!gone || socket.destroyed || socket.readableEnded) return callback(error);
+  socket.writeFailed = true;
+  socket.once("end", () => callback(error));
 }

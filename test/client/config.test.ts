@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { loadClientConfig } from "../../client/config.ts";
 import { ConfigError } from "../../runtime/config-error.ts";
+import { makeCertificate } from "../support/certificates.ts";
 
 let directory: string;
 let file: string;
@@ -42,14 +43,24 @@ test("client.example.yaml is read without a problem", () => {
   expect(config).toEqual({
     key: "culvert_abc",
     plaintext: false,
-    allow: ["192.168.1.0/24:80,443"],
+    allow: ["192.168.1.0/24:80,443", "unix:/run/apps/"],
     tunnels: [
-      { type: "http", target: { host: "127.0.0.1", port: 3000 }, subdomain: "app" },
+      { kind: "HTTP", target: { host: "127.0.0.1", port: 3000 }, subdomain: "app" },
       {
         name: "shop",
-        type: "http",
+        kind: "HTTP",
         target: { host: "192.168.1.20", port: 8080 },
         hostname: "shop.example.com",
+      },
+      { name: "wiki", kind: "HTTP", target: { path: "/run/wiki.sock" }, subdomain: "wiki" },
+      {
+        name: "nas",
+        kind: "HTTP",
+        target: { host: "192.168.1.30", port: 443, tls: true },
+        subdomain: "nas",
+        targetTls: { insecure: true, ca: "", serverName: "" },
+        hostHeader: "target",
+        timeoutMs: 600_000,
       },
     ],
   });
@@ -77,12 +88,39 @@ data_dir: state
     serverName: "tunnel.example.com",
     allow: ["any", "10.0.0.1", "nas.lan:80", "[fd00::]/8:443"],
     tunnels: [
-      { type: "http", target: { host: "127.0.0.1", port: 3000 }, hostname: "xn--mnchen-3ya.example" },
-      { type: "http", target: { host: "127.0.0.1", port: 1 }, hostname: "*" },
+      { kind: "HTTP", target: { host: "127.0.0.1", port: 3000 }, hostname: "xn--mnchen-3ya.example" },
+      { kind: "HTTP", target: { host: "127.0.0.1", port: 1 }, hostname: "*" },
     ],
     dataDir: path.join(directory, "state"),
   });
   expect(load("plaintext: true\n").config.plaintext).toBe(true);
+});
+
+test("a tunnel's target is of any kind, with what goes for it", async () => {
+  const { cert } = await makeCertificate();
+  write("ca.pem", cert);
+  const { tunnels } = load(`tunnels:
+  - { type: http, target: "https://10.0.0.5", target_ca: ca.pem, target_server_name: App.test }
+  - { type: http, target: "https://10.0.0.5:8443", insecure_target: true, host_header: target, timeout_ms: 600000 }
+  - { type: http, target: "unix:/run/app.sock", host_header: "München.example:8080" }
+  - { type: http, target: "https://10.0.0.6", host_header: "[::1]:80" }
+`).config;
+  expect(tunnels).toEqual([
+    {
+      kind: "HTTP",
+      target: { host: "10.0.0.5", port: 443, tls: true },
+      targetTls: { insecure: false, ca: cert.endsWith("\n") ? cert : `${cert}\n`, serverName: "app.test" },
+    },
+    {
+      kind: "HTTP",
+      target: { host: "10.0.0.5", port: 8443, tls: true },
+      targetTls: { insecure: true, ca: "", serverName: "" },
+      hostHeader: "target",
+      timeoutMs: 600_000,
+    },
+    { kind: "HTTP", target: { path: "/run/app.sock" }, hostHeader: "xn--mnchen-3ya.example:8080" },
+    { kind: "HTTP", target: { host: "10.0.0.6", port: 443, tls: true }, hostHeader: "[::1]:80" },
+  ]);
 });
 
 test.each([
@@ -109,6 +147,39 @@ test.each([
     "tunnels: [{ type: http, target: 1, hostname: a, subdomain: b }]",
     "1:60  tunnels[0].subdomain: a tunnel has one",
   ],
+  [
+    "tunnels: [{ type: http, target: 'https://a/b' }]",
+    "1:33  tunnels[0].target: expected a target without a path",
+  ],
+  [
+    "tunnels: [{ type: http, target: 1, host_header: 'a b' }]",
+    '1:49  tunnels[0].host_header: expected a name such as app.example.com, or "target" for',
+  ],
+  [
+    "tunnels: [{ type: http, target: 1, timeout_ms: 0 }]",
+    "1:48  tunnels[0].timeout_ms: expected milliseconds from 1 to 86400000",
+  ],
+  [
+    "tunnels: [{ type: http, target: 1, insecure_target: true }]",
+    "1:53  tunnels[0].insecure_target: means nothing for this target",
+  ],
+  [
+    "tunnels: [{ type: http, target: 'unix:/a', target_server_name: a }]",
+    "1:64  tunnels[0].target_server_name: means nothing for this target",
+  ],
+  [
+    "tunnels: [{ type: http, target: 'https://a', target_ca: none.pem }]",
+    "1:57  tunnels[0].target_ca: expected a file that can be read (no such file or directory)",
+  ],
+  [
+    "tunnels: [{ type: http, target: 'https://a', target_ca: client.yaml }]",
+    "1:57  tunnels[0].target_ca: expected a file of PEM certificates",
+  ],
+  [
+    "tunnels: [{ type: http, target: 'https://a', insecure_target: true, target_server_name: b }]",
+    "1:89  tunnels[0].target_server_name: means nothing for an insecure target",
+  ],
+  ["allow: ['unix:run/app.sock']", "1:9  allow[0]: expected an address range"],
   ["tunnels: [{ type: tcp, target: 1 }]", "1:19  tunnels[0].type: expected http"],
   ["tunnel: []", '1:1  tunnel: unknown option. Did you mean "tunnels"?'],
 ])("an impossible value is refused: %s", (text, problem) => {
@@ -130,6 +201,8 @@ srever: x
 tunnels:
   - { name: a, type: http, target: x }
   - { name: a, type: http, target: 1 }
+  - { type: http, target: "https://", target_ca: 1, insecure_target: yes, target_server_name: "a b" }
+  - just a word
 `).map((line) => /^client.yaml:([0-9:]+ {2}[^:]+): (.{12})/.exec(line)!.slice(1).join("|")),
   ).toEqual([
     "2:11  key_file|a client has",
@@ -138,6 +211,11 @@ tunnels:
     "6:1  srever|unknown opti",
     "8:36  tunnels[0].target|expected HOS",
     "9:13  tunnels[1].name|this name is",
+    "10:27  tunnels[2].target|expected a t",
+    "10:50  tunnels[2].target_ca|expected a f",
+    "10:70  tunnels[2].insecure_target|expected tru",
+    "10:95  tunnels[2].target_server_name|expected a n",
+    "11:5  tunnels[3]|expected opt",
   ]);
 });
 

@@ -2,13 +2,8 @@ import type { LookupAddress } from "node:dns";
 import { once } from "node:events";
 import { expect, test } from "vitest";
 import { type Consent, consentTo, parseAllowRules } from "../../../client/local/consent.ts";
-import {
-  dialFailure,
-  type DialFailure,
-  type DialOptions,
-  dialTarget,
-  type Resolve,
-} from "../../../client/local/dial-target.ts";
+import { dialFailure, type DialFailure } from "../../../client/local/dial-failure.ts";
+import { type DialOptions, dialTarget, type Resolve } from "../../../client/local/dial-target.ts";
 import { LocalService } from "../../../client/local/local-service.ts";
 import { RawBackend } from "../../support/raw-backend.ts";
 import { failure, serviceAt, visit } from "./replay.ts";
@@ -106,6 +101,7 @@ test("of several addresses only those with consent are dialled", async () => {
   await using backend = await RawBackend.start();
   const asked: string[] = [];
   const consent: Consent = {
+    ...LOOPBACK_ONLY,
     allows: (address, port, host) => {
       asked.push(`${address} ${port} ${host}`);
       return LOOPBACK_ONLY.allows(address, port, host);

@@ -1,0 +1,89 @@
+/** TLS to a local service: `https://` targets. */
+import { X509Certificate } from "node:crypto";
+import { isIP, type TcpSocketConnectOpts } from "node:net";
+import {
+  checkServerIdentity,
+  connect,
+  createSecureContext,
+  type SecureContext,
+  type TLSSocket,
+} from "node:tls";
+import type { TargetTls } from "../../link/messages.ts";
+import { formatTarget, type TcpTarget } from "../../link/target.ts";
+import { isHostName } from "../../runtime/net-address.ts";
+import { DialError, isConnectError } from "./dial-failure.ts";
+import { distrust } from "./tls-words.ts";
+
+/** The authorities that Node.js knows, and the target's own name. */
+const STRICT: TargetTls = { insecure: false, ca: "", serverName: "" };
+
+/** How the service at one target proves itself, and the session that its next connection may resume. */
+export class ServiceTls {
+  readonly #target: TcpTarget;
+  readonly #context: SecureContext;
+  readonly #insecure: boolean;
+  /** What the certificate must be made out to. */
+  readonly #name: string;
+  #session: Buffer | undefined;
+
+  /** @throws Error that says which of the settings cannot be used */
+  constructor(target: TcpTarget, { insecure, ca, serverName }: TargetTls = STRICT) {
+    if (serverName !== "" && !isHostName(serverName)) throw new Error("its server name is no hostname");
+    if (ca !== "" && !isCertificate(ca)) throw new Error("its certificates to trust are none");
+    this.#target = target;
+    this.#insecure = insecure;
+    this.#name = serverName || target.host;
+    this.#context = createSecureContext(ca === "" ? {} : { ca });
+  }
+
+  /**
+   * Starts connecting. "secureConnect" comes when the service has proven itself; nothing is sent before. What goes wrong
+   * until then comes as the socket's "error", for `dialFailure`.
+   */
+  connect(options: TcpSocketConnectOpts & { allowHalfOpen: boolean }): TLSSocket {
+    const socket = connect({
+      ...options,
+      secureContext: this.#context,
+      // SNI carries names only (RFC 6066 section 3).
+      servername: isIP(this.#name) === 0 ? this.#name.replace(/\.$/, "") : "",
+      ALPNProtocols: ["http/1.1"],
+      rejectUnauthorized: !this.#insecure,
+      checkServerIdentity: (_host, certificate) => checkServerIdentity(this.#name, certificate),
+      ...(this.#session && { session: this.#session }),
+    });
+    // Also, a write that waits within node:tls takes the place of the handshake's error: EPROTO, without a reason.
+    socket.cork();
+    let secure = false;
+    socket.once("secureConnect", () => {
+      secure = true;
+      socket.uncork();
+    });
+    socket.on("session", (session) => (this.#session = session));
+    // Behind the handshake node:tls leaves a socket open that has failed.
+    socket.on("error", () => socket.destroy());
+
+    const destroy = socket._destroy.bind(socket);
+    socket._destroy = (error, callback) =>
+      destroy(error && !secure ? this.#explain(error, socket) : error, callback);
+    return socket;
+  }
+
+  /** An error of the handshake, where it does not say by itself what went wrong. */
+  #explain(error: NodeJS.ErrnoException, socket: TLSSocket): Error {
+    const where = formatTarget(this.#target);
+    if (socket.authorizationError)
+      return new DialError("UNREACHABLE", `${where} is not trusted: ${distrust(error, this.#name)}`);
+    if (error.code === "ECONNRESET" && !isConnectError(error))
+      return new DialError("UNREACHABLE", `${where} closed the connection instead of speaking TLS`);
+    return error;
+  }
+}
+
+/** node:tls takes anything for authorities, and then trusts nobody. */
+function isCertificate(pem: string): boolean {
+  try {
+    return new X509Certificate(pem).raw.length > 0;
+  } catch {
+    return false;
+  }
+}
