@@ -1,17 +1,23 @@
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
+import { readCertificates } from "../runtime/certificates.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
 import { normalizeHostname, normalizeSubdomain } from "./routing/hostname.ts";
 
-/** What the `secret_file` options hold, by the index of their key. */
-export type SecretFiles = Map<number, SecretFile>;
+/** What was read on the way. */
+export interface ConfigFiles {
+  /** What the `secret_file` options hold, by the index of their key. */
+  secrets: Map<number, SecretFile>;
+  /** What the `target_ca` options hold, by the indexes of their key and tunnel: `0.1`. */
+  targetCas: Map<string, string>;
+}
 
 export interface CheckContext {
   /** What relative paths start from. */
   directory: string;
   /** Filled here. */
-  files: SecretFiles;
+  files: ConfigFiles;
   report: (at: PropertyKey[], message: string) => void;
 }
 
@@ -35,7 +41,7 @@ export function checkServerOptions(options: unknown, context: CheckContext): voi
     const key = record(each);
     once(takenNames, key["name"], ["keys", i, "name"], `keys[${i}]`, context);
     checkSecret(key, i, context);
-    checkTunnels(list(key["tunnels"]).map(record), ["keys", i, "tunnels"], context);
+    checkTunnels(list(key["tunnels"]).map(record), i, context);
   });
   // Tunnels last: a hostname that a key lists is that key's, wherever in the file it stands.
   list(keys).forEach((each, i) => claims.list(list(record(each)["hostnames"]), i));
@@ -96,10 +102,11 @@ function checkSecret(
   if (typeof read === "string") report(["keys", i, "secret_file"], read);
   else if (!SECRET.test(read.secret)) {
     report(["keys", i, "secret_file"], `the file's content is no secret: ${SECRET_EXPECTED}, on one line`);
-  } else files.set(i, read);
+  } else files.secrets.set(i, read);
 }
 
-function checkTunnels(tunnels: Record<string, unknown>[], at: PropertyKey[], context: CheckContext): void {
+function checkTunnels(tunnels: Record<string, unknown>[], i: number, context: CheckContext): void {
+  const at = ["keys", i, "tunnels"];
   const taken = new Map<string, string>();
   tunnels.forEach((tunnel, j) => {
     const { name, hostname, subdomain } = tunnel;
@@ -118,7 +125,33 @@ function checkTunnels(tunnels: Record<string, unknown>[], at: PropertyKey[], con
         "this name cannot be a subdomain: give the tunnel a hostname or subdomain",
       );
     }
+    checkTargetTls(tunnel, [i, j], context);
   });
+}
+
+function checkTargetTls(
+  tunnel: Record<string, unknown>,
+  [i, j]: [key: number, tunnel: number],
+  { directory, files, report }: CheckContext,
+): void {
+  const at = ["keys", i, "tunnels", j];
+  const { target, insecure_target: insecure, target_ca: ca, target_server_name: serverName } = tunnel;
+  for (const [option, value] of Object.entries({
+    insecure_target: insecure,
+    target_ca: ca,
+    target_server_name: serverName,
+  })) {
+    if (value === undefined) continue;
+    if (typeof target === "string" && !target.startsWith("https://")) {
+      report([...at, option], "means nothing for this target: it is for those that begin with https://");
+    } else if (insecure === true && option !== "insecure_target") {
+      report([...at, option], "means nothing beside insecure_target, which checks no certificate");
+    }
+  }
+  if (typeof ca !== "string") return;
+  const read = readCertificates(path.resolve(directory, ca));
+  if (typeof read === "string") report([...at, "target_ca"], read);
+  else files.targetCas.set(`${i}.${j}`, read.pem);
 }
 
 function once(

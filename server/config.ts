@@ -1,13 +1,13 @@
 import path from "node:path";
 import { z } from "zod";
+import { formatTarget, parseTarget } from "../link/target.ts";
+import { isAddressRange } from "../runtime/address-ranges.ts";
 import { ConfigError } from "../runtime/config-error.ts";
 import { readConfigFile } from "../runtime/config-file.ts";
 import { addressOption, option } from "../runtime/config-option.ts";
 import {
-  formatAddress,
   parseListenAddress,
   parseServerAddress,
-  parseTargetAddress,
   type ListenAddress,
   type NetAddress,
 } from "../runtime/net-address.ts";
@@ -18,9 +18,16 @@ import {
   SECRET,
   SECRET_EXPECTED,
   tunnelHostname,
-  type SecretFiles,
+  type ConfigFiles,
 } from "./config-check.ts";
-import { normalizeHostname, normalizeSubdomain } from "./routing/hostname.ts";
+import type { KeyTunnel } from "./access/key-ring.ts";
+import { durationMs, limitOptions, type Limits } from "./limits.ts";
+import {
+  normalizeHostname,
+  normalizePublicName,
+  normalizeSubdomain,
+  splitHostPort,
+} from "./routing/hostname.ts";
 
 /** What a server runs with; every path is absolute. */
 export interface ServerConfig {
@@ -28,6 +35,14 @@ export interface ServerConfig {
     listen: ListenAddress;
     /** Subdomains live under it. */
     domain: string;
+    /** What visitors reach from outside, where something else stands in front. */
+    publicUrl?: PublicUrl;
+    /** Whose X-Forwarded-* are believed: addresses and ranges. */
+    trustedProxies: string[];
+    /** How long a request waits for a client that is reconnecting. */
+    holdMs: number;
+    /** How long an answer's head may take, where the tunnel says nothing else. */
+    timeoutMs: number;
   };
   grpc: {
     listen: ListenAddress;
@@ -37,24 +52,22 @@ export interface ServerConfig {
     tls: "auto" | "off" | { cert: string; key: string };
   };
   dataDir: string;
+  limits: Limits;
   keys: ConfiguredKey[];
+}
+
+/** Scheme, and port if it is not the scheme's usual one, of the addresses that are told to people. */
+export interface PublicUrl {
+  scheme: "http" | "https";
+  port?: number;
 }
 
 export interface ConfiguredKey {
   name: string;
   secret: string;
-  /** Normalised, `"*"` among them if listed; the hostnames of the key's tunnels too, since who writes the mapping grants them. */
+  /** Public names; those of the key's tunnels too, since who writes the mapping grants them. */
   hostnames: string[];
-  tunnels: ConfiguredTunnel[];
-}
-
-export interface ConfiguredTunnel {
-  name: string;
-  type: "http";
-  /** Whole and normalised, also where the file has a subdomain or neither; or `"*"`. */
-  hostname: string;
-  /** HOST:PORT, as the client is told. */
-  target: string;
+  tunnels: KeyTunnel[];
 }
 
 /** What the command line says against the file. */
@@ -78,8 +91,8 @@ const name = option('expected a name such as "web", of letters, digits, ".", "_"
   NAME.test(text) ? text : undefined,
 );
 const hostname = option(
-  'expected a hostname such as app.example.com, without scheme, port or path, or "*" for whatever no other name takes',
-  (text) => (text === "*" ? text : normalizeHostname(text)),
+  'expected a hostname such as app.example.com, without scheme, port or path; "*.example.com"; or "*" for whatever no other name takes',
+  normalizePublicName,
 );
 const file = option("expected the path of a file", (text) => text || undefined);
 
@@ -91,7 +104,14 @@ const tunnelOptions = z.strictObject({
     "expected a single label such as app, of letters, digits and hyphens",
     normalizeSubdomain,
   ).optional(),
-  target: addressOption(parseTargetAddress).transform(formatAddress),
+  target: addressOption(parseTarget).transform(formatTarget),
+  host_header: option('expected a name such as app.example.com, or "target" for the target\'s own', (text) =>
+    text === "target" || splitHostPort(text) ? text : undefined,
+  ).optional(),
+  timeout_ms: durationMs.optional(),
+  insecure_target: z.boolean().optional(),
+  target_ca: file.optional(),
+  target_server_name: option("expected a name such as app.example.com", normalizeHostname).optional(),
 });
 
 const keyOptions = z.strictObject({
@@ -112,6 +132,20 @@ const serverOptions = z.strictObject({
         "expected a domain such as example.com, without a dot in front; an IP address has no subdomains",
         domainOf,
       ).default("localhost"),
+      public_url: option(
+        "expected a URL without a path, such as https://example.com or https://example.com:8443",
+        publicUrlOf,
+      ).optional(),
+      trusted_proxies: z
+        .array(
+          option("expected an address or range such as 10.0.0.0/8 or fd00::/8", (text) =>
+            isAddressRange(text) ? text : undefined,
+          ),
+        )
+        .default([]),
+      // Longer than a client that was told to restart takes to come back, and shorter than people wait.
+      hold_ms: z.union([z.literal(0), durationMs]).default(3_000),
+      timeout_ms: durationMs.default(120_000),
     })
     .prefault({}),
   grpc: z
@@ -126,6 +160,7 @@ const serverOptions = z.strictObject({
     })
     .prefault({}),
   data_dir: option("expected the path of a directory", (text) => text || undefined).optional(),
+  limits: limitOptions,
   keys: z.array(keyOptions).default([]),
 });
 
@@ -146,13 +181,13 @@ export function loadServerConfig(
   if (configPath === undefined) {
     const options = serverOptions.parse({});
     return {
-      config: build(options, { directory: ".", files: new Map(), env, overrides, publicAddress }),
+      config: build(options, { directory: ".", files: noFiles(), env, overrides, publicAddress }),
       warnings: [],
     };
   }
 
   const directory = path.dirname(path.resolve(configPath));
-  const files: SecretFiles = new Map();
+  const files = noFiles();
   const schema = serverOptions.superRefine(
     (options, context) => {
       const report = (at: PropertyKey[], message: string): void =>
@@ -172,7 +207,7 @@ export function loadServerConfig(
     if (key.secret !== undefined && worldReadable && !fromEnvironment(["keys", i, "secret"])) {
       warnings.push(`keys[${i}].secret: every user of this machine can read ${configPath}; chmod 600 it`);
     }
-    if (files.get(i)?.worldReadable) {
+    if (files.secrets.get(i)?.worldReadable) {
       warnings.push(`keys[${i}].secret_file: every user of this machine can read this file; chmod 600 it`);
     }
   });
@@ -182,7 +217,7 @@ export function loadServerConfig(
 interface BuildContext {
   /** What relative paths in the file start from. */
   directory: string;
-  files: SecretFiles;
+  files: ConfigFiles;
   env: NodeJS.ProcessEnv;
   overrides: ServerOverrides;
   publicAddress: NetAddress | undefined;
@@ -194,7 +229,14 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
   const publicAddress = context.publicAddress ?? grpc.public_address;
   const dataDir = options.data_dir === undefined ? undefined : path.resolve(directory, options.data_dir);
   return {
-    http,
+    http: {
+      listen: http.listen,
+      domain: http.domain,
+      ...(http.public_url && { publicUrl: http.public_url }),
+      trustedProxies: http.trusted_proxies,
+      holdMs: http.hold_ms,
+      timeoutMs: http.timeout_ms,
+    },
     grpc: {
       listen: grpc.listen,
       ...(publicAddress && { publicAddress }),
@@ -204,20 +246,42 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
           : { cert: path.resolve(directory, grpc.tls.cert), key: path.resolve(directory, grpc.tls.key) },
     },
     dataDir: stateDirectory(overrides.dataDir ?? dataDir, env),
+    limits: options.limits,
     keys: options.keys.map((key, i) => {
-      const tunnels = key.tunnels.map((tunnel) => ({
-        name: tunnel.name,
-        type: tunnel.type,
-        hostname: tunnelHostname(tunnel, http.domain)!,
-        target: tunnel.target,
-      }));
+      const tunnels = key.tunnels.map((tunnel, j) =>
+        keyTunnel(tunnel, tunnelHostname(tunnel, http.domain)!, files.targetCas.get(`${i}.${j}`)),
+      );
       return {
         name: key.name,
-        secret: key.secret ?? files.get(i)!.secret,
+        secret: key.secret ?? files.secrets.get(i)!.secret,
         hostnames: [...new Set([...key.hostnames, ...tunnels.map((tunnel) => tunnel.hostname)])],
         tunnels,
       };
     }),
+  };
+}
+
+function noFiles(): ConfigFiles {
+  return { secrets: new Map(), targetCas: new Map() };
+}
+
+function keyTunnel(
+  options: ServerOptions["keys"][number]["tunnels"][number],
+  hostname: string,
+  ca: string | undefined,
+): KeyTunnel {
+  const { insecure_target: insecure, target_server_name: serverName, timeout_ms: timeoutMs } = options;
+  const tls = insecure !== undefined || ca !== undefined || serverName !== undefined;
+  return {
+    name: options.name,
+    kind: "HTTP",
+    hostname,
+    target: options.target,
+    ...(tls && {
+      targetTls: { insecure: insecure ?? false, ca: ca ?? "", serverName: serverName ?? "" },
+    }),
+    ...(options.host_header !== undefined && { hostHeader: options.host_header }),
+    ...(timeoutMs !== undefined && { timeoutMs }),
   };
 }
 
@@ -227,6 +291,15 @@ function overriddenAddress(text: string | undefined): NetAddress | undefined {
   if (typeof parsed !== "string") return parsed;
   const message = `${parsed}, got ${quoted(text)}`;
   throw new ConfigError("command line", [{ line: 0, column: 0, path: "--public-address", message }]);
+}
+
+function publicUrlOf(text: string): PublicUrl | undefined {
+  const match = /^(https?):\/\/([^/?#@]+)\/?$/i.exec(text);
+  const place = match ? splitHostPort(match[2]!) : undefined;
+  if (!match || !place || place.port === 0) return undefined;
+  const scheme = match[1]!.toLowerCase() as PublicUrl["scheme"];
+  const usual = scheme === "https" ? 443 : 80;
+  return place.port === undefined || place.port === usual ? { scheme } : { scheme, port: place.port };
 }
 
 function domainOf(text: string): string | undefined {

@@ -1,9 +1,11 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TunnelError } from "../link/errors.ts";
+import { UnreadBudget } from "../link/unread-budget.ts";
+import { descriptorLimit } from "../runtime/descriptors.ts";
 import type { Log } from "../runtime/log.ts";
 import { ensureDirectory } from "../runtime/state-directory.ts";
 import { KeyRing } from "./access/key-ring.ts";
-import type { ServerConfig } from "./config.ts";
+import type { PublicUrl, ServerConfig } from "./config.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
 import {
   loadOrCreateCertificate,
@@ -17,6 +19,9 @@ import { keyFileIn, readKeyFile } from "./store/key-file.ts";
 
 /** For the clients to hear that it was a clean end. */
 const LAST_WORDS_MS = 1_000;
+/** Of the descriptors, what visitors leave to clients, files and listeners; and never fewer than so many. */
+const RESERVED_SHARE = 1 / 8;
+const RESERVED = 64;
 
 /** What tests make short. */
 export interface ServerTuning extends ConnectionTuning {
@@ -45,7 +50,7 @@ export async function startServer(
 ): Promise<TunnelServer> {
   await ensureDirectory(config.dataDir);
   const certificate = await certificateOf(config, log);
-  const keys = new KeyRing({ dataDir: config.dataDir, configKeys: configKeys(config), log });
+  const keys = new KeyRing({ dataDir: config.dataDir, configKeys: config.keys, log });
   // Refusing every client because the keys cannot be read would end them for good: better not to start.
   await readKeyFile(keyFileIn(config.dataDir));
   await keys.refresh();
@@ -54,8 +59,9 @@ export async function startServer(
     rules: {
       domain: config.http.domain,
       ownerOf: (hostname) => keys.ownerOf(hostname),
-      publicUrl: (hostname) => publicUrl(hostname, edge.address.port),
+      publicUrl: (hostname) => publicUrl(hostname, config.http.publicUrl, edge.address.port),
     },
+    limits: config.limits,
     log,
     now,
   });
@@ -64,16 +70,23 @@ export async function startServer(
     port: config.http.listen.port,
     domain: config.http.domain,
     findRoute: (hostname) => registry.findRoute(hostname),
+    trustedProxies: config.http.trustedProxies,
+    holdMs: config.http.holdMs,
+    timeoutMs: config.http.timeoutMs,
+    limits: { ...config.limits, connections: visitorConnections(config, log) },
     log,
   });
+  const unreadBudget = new UnreadBudget(config.limits.unreadBytes);
   const grpc = await startGrpcServer({
     host: config.grpc.listen.host,
     port: config.grpc.listen.port,
     certificate,
+    admit: (address) => registry.door.connected(address),
     onConnection: (carrier, peer) =>
       serveConnection(carrier, peer, {
         ...tuning,
         registry,
+        unreadBudget,
         async authenticate(keyId, secret) {
           await keys.refresh();
           return keys.authenticate(keyId, secret);
@@ -108,7 +121,11 @@ export async function startServer(
       await edge.stop(graceMs);
       registry.end();
       keys.close();
-      await Promise.race([disconnected, sleep(LAST_WORDS_MS, undefined, { ref: false })]);
+      // A timer without a reference would let the process end here, with nothing told.
+      const enough = new AbortController();
+      const { signal } = enough;
+      await Promise.race([disconnected, sleep(LAST_WORDS_MS, undefined, { signal }).catch(() => {})]);
+      enough.abort();
       grpc.close();
     },
   };
@@ -121,20 +138,23 @@ function certificateOf({ grpc, dataDir }: ServerConfig, log: Log): Promise<Serve
     : readConfiguredCertificate(grpc.tls, log);
 }
 
-function configKeys(config: ServerConfig) {
-  return config.keys.map(({ name, secret, hostnames, tunnels }) => ({
-    name,
-    secret,
-    hostnames,
-    tunnels: tunnels.map((tunnel) => ({
-      name: tunnel.name,
-      kind: "HTTP" as const,
-      hostname: tunnel.hostname,
-      target: tunnel.target,
-    })),
-  }));
+/**
+ * How many connections of visitors to take. Where descriptors run out the system closes new ones without a word, and there
+ * are none left to reach files and clients with either.
+ */
+function visitorConnections({ limits }: ServerConfig, log: Log): number {
+  const descriptors = descriptorLimit();
+  const room = Math.max(1, Math.floor(descriptors - Math.max(RESERVED, descriptors * RESERVED_SHARE)));
+  if (room >= limits.connections) return limits.connections;
+  log.warn(
+    { descriptors, connections: room },
+    "this process may open fewer files than limits.connections: visitors get what is left; raise LimitNOFILE or ulimit -n",
+  );
+  return room;
 }
 
-function publicUrl(hostname: string, port: number): string {
-  return `http://${hostname}${port === 80 ? "" : `:${port}`}/`;
+/** The address of a tunnel as visitors type it: as the config says, or else at this server's own port. */
+function publicUrl(hostname: string, url: PublicUrl | undefined, port: number): string {
+  const { scheme, port: shown }: PublicUrl = url ?? { scheme: "http", ...(port !== 80 && { port }) };
+  return `${scheme}://${hostname}${shown === undefined ? "" : `:${shown}`}/`;
 }

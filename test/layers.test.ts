@@ -14,7 +14,7 @@ const ALLOWED: Record<string, string[]> = {
   "server/sessions": ["server/sessions", "server/routing", "server/access", "link", "runtime"],
   "server/access": ["server/access", "server/store", "server/routing", "link", "runtime"],
   "server/routing": ["server/routing", "link", "runtime"],
-  "server/store": ["server/store", "runtime"],
+  "server/store": ["server/store", "link", "runtime"],
   client: ["client", "link", "runtime"],
   "client/connection": ["client/connection", "link", "runtime"],
   "client/local": ["client/local", "link", "runtime"],

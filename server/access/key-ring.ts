@@ -1,18 +1,29 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import type { TargetTls } from "../../link/messages.ts";
 import type { Log } from "../../runtime/log.ts";
 import { keyFileIn, type MappedTunnel, readKeyFile, type StoredKey } from "../store/key-file.ts";
 import { configKeyId, configKeySecret } from "./config-key.ts";
+
+/** A tunnel that the server maps to a key; the options are the config's. */
+export interface KeyTunnel extends MappedTunnel {
+  /** How an `https://` target is checked; if left out, by the authorities of the client's machine. */
+  targetTls?: TargetTls;
+  /** What the local service gets as Host; if left out, what the visitor sent. */
+  hostHeader?: string;
+  /** How long an answer's head may take; if left out, the server's own limit. */
+  timeoutMs?: number;
+}
 
 /** Who may come in, with which rights. */
 export interface Key {
   /** 16 hex digits. */
   id: string;
   name: string;
-  /** Whole hostnames, and "*" for whatever no other name takes. Subdomains need no entry. */
+  /** Public names (routing/hostname.ts). Subdomains need no entry. */
   hostnames: readonly string[];
-  tunnels: readonly MappedTunnel[];
+  tunnels: readonly KeyTunnel[];
   source: "config" | "store";
 }
 
@@ -21,7 +32,7 @@ export interface ConfigKey {
   name: string;
   secret: string;
   hostnames: readonly string[];
-  tunnels: readonly Pick<MappedTunnel, "name" | "hostname" | "target">[];
+  tunnels: readonly KeyTunnel[];
 }
 
 interface Entry {
@@ -46,7 +57,7 @@ export class KeyRing {
   readonly #fromConfig: ReadonlyMap<string, Entry>;
   readonly #onRevoked = new Set<(keyIds: ReadonlySet<string>) => void>();
   #entries: ReadonlyMap<string, Entry>;
-  /** By hostname: visitors of names that nobody claims ask too. */
+  /** By public name: visitors of names that nobody claims ask too. */
   #owners: ReadonlyMap<string, Key>;
   /** What tells one state of the file from another; `undefined` until it was read for the first time. */
   #stamp: string | undefined;
@@ -74,7 +85,7 @@ export class KeyRing {
     return this.#entries.get(id)?.key;
   }
 
-  /** The key that a hostname is written to, as one it may claim or as that of a tunnel; the config's come first. */
+  /** The key that a public name is written to, as one it may claim or as that of a tunnel; the config's come first. */
   ownerOf(hostname: string): Key | undefined {
     return this.#owners.get(hostname);
   }
@@ -176,14 +187,8 @@ async function stampOf(file: string): Promise<string> {
 }
 
 function configEntry({ name, secret, hostnames, tunnels }: ConfigKey): Entry {
-  const mapped = tunnels.map(({ name, hostname, target }) => ({
-    name,
-    kind: "HTTP" as const,
-    hostname,
-    target,
-  }));
   return {
-    key: { id: configKeyId(name).toString("hex"), name, hostnames, tunnels: mapped, source: "config" },
+    key: { id: configKeyId(name).toString("hex"), name, hostnames, tunnels, source: "config" },
     secretHash: sha256(configKeySecret(secret)),
   };
 }

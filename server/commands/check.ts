@@ -44,6 +44,6 @@ function describeKey({ name, hostnames, tunnels }: ConfiguredKey): string[] {
   const names = hostnames.length > 0 ? `, hostnames ${hostnames.join(" ")}` : "";
   return [
     `  ${name}: secret ******${names}`,
-    ...tunnels.map((tunnel) => `    ${tunnel.name}: ${tunnel.type} ${tunnel.hostname} -> ${tunnel.target}`),
+    ...tunnels.map((tunnel) => `    ${tunnel.name}: http ${tunnel.hostname} -> ${tunnel.target}`),
   ];
 }

@@ -1,12 +1,13 @@
-import { formatAddress, parseTargetAddress } from "../../runtime/net-address.ts";
+import { formatTarget, parseTarget } from "../../link/target.ts";
 import { quoted } from "../../runtime/printable.ts";
-import { normalizeHostname, normalizeSubdomain } from "../routing/hostname.ts";
+import { normalizePublicName, normalizeSubdomain } from "../routing/hostname.ts";
 import { isName, type MappedTunnel } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 
 /**
  * Reads the values of --tunnel: `web=127.0.0.1:3000@app.example.com`, `web=3000@app` (a name under the domain),
- * `web=3000` (the tunnel's name is the name under the domain), `web=3000@*`.
+ * `web=3000` (the tunnel's name is the name under the domain), `web=3000@*`; with `https://10.0.0.5` or `unix:/run/app.sock`
+ * as target too.
  *
  * @throws CommandError
  */
@@ -23,23 +24,24 @@ export function parseTunnels(texts: readonly string[], domain: string): MappedTu
 
 /** @throws CommandError */
 export function parseHostname(text: string): string {
-  const hostname = text === "*" ? text : normalizeHostname(text);
+  const hostname = normalizePublicName(text);
   if (hostname !== undefined) return hostname;
   throw new CommandError(
     2,
-    `--hostname: expected a hostname such as app.example.com, or "*" for whatever no other name takes, got ${quoted(text)}`,
+    `--hostname: expected a hostname such as app.example.com, "*.example.com", or "*" for whatever no other name takes, got ${quoted(text)}`,
   );
 }
 
 function parseTunnel(text: string, domain: string): MappedTunnel {
   const fail = (expected: string): CommandError =>
     new CommandError(2, `--tunnel ${quoted(text)}: ${expected}`);
-  const match = /^([^=]*)=([^@]*)(?:@(.*))?$/s.exec(text);
+  // Targets may hold an "@", names of hosts may not.
+  const match = /^([^=]*)=(.*?)(?:@([^@]*))?$/s.exec(text);
   if (!match)
     throw fail("expected NAME=TARGET or NAME=TARGET@HOSTNAME, such as web=127.0.0.1:3000@app.example.com");
   const [, name = "", targetText = "", at] = match;
   if (!isName(name)) throw fail('expected a name of letters, digits, ".", "_" and "-" before the "="');
-  const target = parseTargetAddress(targetText);
+  const target = parseTarget(targetText);
   if (typeof target === "string") throw fail(target);
   const hostname = at === undefined ? subdomainOf(name, domain) : hostnameOf(at, domain);
   if (hostname === undefined) {
@@ -49,14 +51,12 @@ function parseTunnel(text: string, domain: string): MappedTunnel {
         : 'expected a hostname such as app.example.com, a subdomain such as app, or "*" behind the "@"',
     );
   }
-  return { name, kind: "HTTP", hostname, target: formatAddress(target) };
+  return { name, kind: "HTTP", hostname, target: formatTarget(target) };
 }
 
 /** What has no dot is a name under the domain. */
 function hostnameOf(text: string, domain: string): string | undefined {
-  if (text === "*") return text;
-  if (text.includes(".")) return normalizeHostname(text);
-  return subdomainOf(text, domain);
+  return text === "*" || text.includes(".") ? normalizePublicName(text) : subdomainOf(text, domain);
 }
 
 function subdomainOf(text: string, domain: string): string | undefined {

@@ -1,18 +1,23 @@
-import { isIPv6 } from "node:net";
-import type { ServerHttp2Session } from "node:http2";
+import { createServer, type AddressInfo, type Server as TcpServer, type Socket } from "node:net";
+import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
-import type { Carrier } from "../../link/carrier.ts";
 import { linkService, type WireBatch } from "../../link/contract.ts";
 import { GrpcCarrier } from "../../link/grpc-carrier.ts";
 import { onHttp2Session, widenStreamWindows } from "./http2-windows.ts";
 
 /** A client opens one call a connection; a few more do no harm. */
 const MAX_CALLS_PER_CONNECTION = 8;
-/** A TCP connection on which nobody calls is closed. */
+/** Over all its life; calls that are reset as soon as they are made would otherwise cost as much as they like. */
+const MAX_CALLS_EVER = 64;
+/** A TCP connection on which nobody calls is closed, and one that does not even finish its TLS handshake. */
 const MAX_IDLE_MS = 20_000;
+/** What a client gets to end its own direction of a call that the server has ended. */
+const LAST_WORDS_MS = 1_000;
 /** HTTP/2 pings; the probe through the link (link/liveness.ts) is the judge of what is dead. */
 const KEEPALIVE_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 30_000;
+/** A flood of clients, as after a restart, waits in the system's queue; the system may allow less. */
+const BACKLOG = 4096;
 
 export interface GrpcServer {
   readonly port: number;
@@ -22,19 +27,26 @@ export interface GrpcServer {
   close(): void;
 }
 
-/**
- * Listens for clients. `onConnection` gets a carrier for each call, with the address it comes from.
- *
- * @param options.host undefined: all addresses, IPv6 and IPv4
- * @param options.certificate PEM; undefined: no TLS
- * @throws Error if the port cannot be had; it says which option sets it
- */
-export async function startGrpcServer(options: {
+export interface GrpcServerOptions {
+  /** undefined: all addresses, IPv6 and IPv4 */
   host: string | undefined;
   port: number;
+  /** PEM; undefined: no TLS */
   certificate: { cert: string; key: string } | undefined;
-  onConnection(carrier: Carrier, peer: string): void;
-}): Promise<GrpcServer> {
+  /** Asked for each TCP connection: what to call once it has closed, or undefined to refuse it. */
+  admit?: ((address: string) => (() => void) | undefined) | undefined;
+  /** What tests make short. */
+  handshakeMs?: number;
+  /** Gets a carrier for each call, with the address and port that it comes from. */
+  onConnection(carrier: CallCarrier, peer: string): void;
+}
+
+/**
+ * Listens for clients.
+ *
+ * @throws Error if the port cannot be had; it says which option sets it
+ */
+export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcServer> {
   const server = new Server({
     "grpc.keepalive_time_ms": KEEPALIVE_MS,
     "grpc.keepalive_timeout_ms": KEEPALIVE_TIMEOUT_MS,
@@ -42,74 +54,180 @@ export async function startGrpcServer(options: {
     "grpc.max_connection_idle_ms": MAX_IDLE_MS,
   });
   widenStreamWindows(server);
-  const sessions = new Map<string, ServerHttp2Session>();
+  const connections = new Map<string, TcpConnection>();
   server.addService(linkService, {
     Connect(call: ServerDuplexStream<WireBatch, WireBatch>) {
       const peer = call.getPeer();
-      options.onConnection(new GrpcCarrier(call, () => cut(call, sessions.get(peer))), peer);
+      options.onConnection(new CallCarrier(call, connections.get(peer)), peer);
     },
   });
 
-  const port = await listen(server, options);
-  onHttp2Session(server, (session) => {
-    const { remoteAddress, remotePort } = session.socket;
-    // As grpc-js writes it in getPeer().
-    const peer = `${remoteAddress}:${remotePort}`;
-    sessions.set(peer, session);
-    session.once("close", () => sessions.delete(peer));
+  // The listening is ours, and only what it has accepted goes to grpc-js: so a connection can be refused before its TLS
+  // handshake, which costs more than all that follows.
+  const injector = server.createConnectionInjector(credentialsOf(options.certificate));
+  onHttp2Session(server, (session) => connections.get(peerOf(session.socket))?.speaksHttp2(session));
+  const tcp = createServer({ noDelay: true }, (socket) => {
+    socket.on("error", () => {});
+    const { admit, certificate, handshakeMs = MAX_IDLE_MS } = options;
+    const left = admit?.(socket.remoteAddress ?? "");
+    if (admit && !left) {
+      socket.resetAndDestroy();
+      return;
+    }
+    const peer = peerOf(socket);
+    const connection = new TcpConnection(socket, certificate ? handshakeMs : undefined);
+    connections.set(peer, connection);
+    socket.once("close", () => {
+      connections.delete(peer);
+      connection.closed();
+      left?.();
+    });
+    injector.injectConnection(socket);
   });
+  const port = await listen(tcp, options);
   return {
     port,
-    stopListening: () => new Promise((resolve) => server.tryShutdown(() => resolve())),
-    close: () => server.forceShutdown(),
+    stopListening() {
+      tcp.close();
+      return new Promise((resolve) => server.tryShutdown(() => resolve()));
+    },
+    close() {
+      tcp.close();
+      server.forceShutdown();
+      for (const connection of connections.values()) connection.cutHandshake();
+    },
   };
 }
 
-/** A call has no way to end at once while the other end does not read; its HTTP/2 session does. */
-function cut(call: ServerDuplexStream<WireBatch, WireBatch>, session: ServerHttp2Session | undefined): void {
-  if (session) session.destroy();
-  else call.end();
-}
+/** The carrier of a client's call. */
+export class CallCarrier extends GrpcCarrier {
+  readonly #connection: TcpConnection | undefined;
 
-async function listen(
-  server: Server,
-  {
-    host,
-    port,
-    certificate,
-  }: { host: string | undefined; port: number; certificate?: { cert: string; key: string } },
-): Promise<number> {
-  const credentials = certificate
-    ? ServerCredentials.createSsl(null, [
-        { cert_chain: Buffer.from(certificate.cert), private_key: Buffer.from(certificate.key) },
-      ])
-    : ServerCredentials.createInsecure();
-  const hosts = host === undefined ? ["::", "0.0.0.0"] : [host];
-  let failure: unknown;
-  for (const candidate of hosts) {
-    const address = `${isIPv6(candidate) ? `[${candidate}]` : candidate}:${port}`;
-    try {
-      return await new Promise<number>((resolve, reject) => {
-        server.bindAsync(address, credentials, (error, bound) => (error ? reject(error) : resolve(bound)));
-      });
-    } catch (error) {
-      failure = error;
-    }
+  constructor(call: ServerDuplexStream<WireBatch, WireBatch>, connection: TcpConnection | undefined) {
+    // A call has no way to end at once while the other end does not read; its TCP connection does.
+    super(call, () => (connection ? connection.cut() : call.end()));
+    this.#connection = connection;
   }
-  throw listenError(failure, port);
+
+  /**
+   * Cuts the connection if it brings more than this before `trust`: grpc-js collects a message of up to 4 MiB before anyone
+   * sees it, and with thousands of calls that would be all the memory there is.
+   */
+  distrust(maxBytes: number): void {
+    this.#connection?.distrust(maxBytes);
+  }
+
+  /** It is known who calls; it stays so for this connection. */
+  trust(): void {
+    this.#connection?.distrust(Infinity);
+  }
 }
 
-function listenError(failure: unknown, port: number): Error {
-  const text = failure instanceof Error ? failure.message : String(failure);
-  const reason = /EADDRINUSE/.test(text)
-    ? "it is in use"
-    : /EACCES/.test(text)
-      ? "this user may not open it"
-      : /EADDRNOTAVAIL/.test(text)
-        ? "the address is not one of this machine's"
-        : text;
+class TcpConnection {
+  readonly #socket: Socket;
+  readonly #handshakeTimer: NodeJS.Timeout | undefined;
+  #session: ServerHttp2Session | undefined;
+  #calls = 0;
+  /** What its calls have brought, and may. */
+  #bytes = 0;
+  #maxBytes: number | undefined;
+
+  constructor(socket: Socket, handshakeMs: number | undefined) {
+    this.#socket = socket;
+    if (handshakeMs !== undefined) this.#handshakeTimer = setTimeout(() => socket.destroy(), handshakeMs);
+  }
+
+  speaksHttp2(session: ServerHttp2Session): void {
+    clearTimeout(this.#handshakeTimer);
+    this.#session = session;
+    session.on("stream", (stream, headers) => {
+      if (++this.#calls > MAX_CALLS_EVER) {
+        this.cut();
+        return;
+      }
+      resetOnceAnswered(stream);
+      // grpc-js has refused it already: no call of ours.
+      if (stream.headersSent) return;
+      const encoding = headers["grpc-encoding"] ?? "identity";
+      // Clients never compress. For who does, a packet becomes hundreds of megabytes before anyone looks at the key.
+      if (encoding !== "identity") stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
+      else stream.on("data", (data: Buffer) => this.#count(data.length));
+    });
+  }
+
+  /** For the first to call for a bound, and until there is none any more. */
+  distrust(maxBytes: number): void {
+    if (this.#maxBytes === undefined || maxBytes === Infinity) this.#maxBytes = maxBytes;
+  }
+
+  cut(): void {
+    this.#session?.destroy();
+  }
+
+  cutHandshake(): void {
+    if (!this.#session) this.#socket.destroy();
+  }
+
+  closed(): void {
+    clearTimeout(this.#handshakeTimer);
+  }
+
+  #count(bytes: number): void {
+    this.#bytes += bytes;
+    if (this.#maxBytes !== undefined && this.#bytes > this.#maxBytes) this.cut();
+  }
+}
+
+/** Without this a call that is over would stay, and its connection with it, for as long as the other end likes. */
+function resetOnceAnswered(stream: ServerHttp2Stream): void {
+  stream.once("finish", () => {
+    const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LAST_WORDS_MS);
+    stream.once("close", () => clearTimeout(timer));
+  });
+}
+
+/** As grpc-js writes it in getPeer(). */
+function peerOf({ remoteAddress, remotePort }: Pick<Socket, "remoteAddress" | "remotePort">): string {
+  return `${remoteAddress}:${remotePort}`;
+}
+
+function credentialsOf(certificate: GrpcServerOptions["certificate"]): ServerCredentials {
+  if (!certificate) return ServerCredentials.createInsecure();
+  const { cert, key } = certificate;
+  return ServerCredentials.createSsl(null, [
+    { cert_chain: Buffer.from(cert), private_key: Buffer.from(key) },
+  ]);
+}
+
+async function listen(tcp: TcpServer, { host, port }: GrpcServerOptions): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    const failed = (error: NodeJS.ErrnoException): void => reject(listenError(error, port));
+    tcp.once("error", failed);
+    // Without a host, Node itself takes 0.0.0.0 where there is no IPv6.
+    tcp.listen({ port, backlog: BACKLOG, ...(host === undefined ? {} : { host }) }, () => {
+      tcp.off("error", failed);
+      resolve();
+    });
+  });
+  return (tcp.address() as AddressInfo).port;
+}
+
+function listenError(failure: NodeJS.ErrnoException, port: number): Error {
   return new Error(
-    `cannot listen for clients on port ${port}: ${reason}. Set another with grpc.listen or --grpc-listen.`,
+    `cannot listen for clients on port ${port}: ${reasonOf(failure)}. Set another with grpc.listen or --grpc-listen.`,
     { cause: failure },
   );
+}
+
+function reasonOf(failure: NodeJS.ErrnoException): string {
+  switch (failure.code) {
+    case "EADDRINUSE":
+      return "it is in use";
+    case "EACCES":
+      return "this user may not open it";
+    case "EADDRNOTAVAIL":
+      return "the address is not one of this machine's";
+    default:
+      return failure.message;
+  }
 }

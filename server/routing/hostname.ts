@@ -32,6 +32,24 @@ export function normalizeHostname(text: string): string | undefined {
   return plain || !isIPv4(name) ? checkPlain(name) : undefined;
 }
 
+/**
+ * A name that a tunnel may have, normalised: a hostname; `*.example.com` for every name beneath it that no other tunnel
+ * takes; or `*` for whatever no other name takes.
+ */
+export function normalizePublicName(text: string): string | undefined {
+  if (text === "*") return text;
+  if (!text.startsWith("*.")) return normalizeHostname(text);
+  const name = normalizeHostname(text.slice(2));
+  // Beneath an IP address there is nothing.
+  return name === undefined || isIPv4(name) || name.length + 2 > MAX_OCTETS ? undefined : `*.${name}`;
+}
+
+/** The wildcards over a public name, the closest first: of `a.b.test` `*.b.test` and `*.test`. */
+export function* wildcardsOver(name: string): Generator<string> {
+  const bare = name.startsWith("*.") ? name.slice(2) : name;
+  for (let dot = bare.indexOf("."); dot >= 0; dot = bare.indexOf(".", dot + 1)) yield `*${bare.slice(dot)}`;
+}
+
 /** One label under a domain: letters, digits, hyphens; normalised as a hostname is. */
 export function normalizeSubdomain(text: string): string | undefined {
   // Read with a domain behind it, since a number alone is no hostname, and is one there.
@@ -76,8 +94,9 @@ function withPort(hostname: string, digits: string): HostAndPort | undefined {
 /** What the pattern of a plain name lets through, and is none or has another spelling. */
 function checkPlain(name: string): string | undefined {
   const lastLabel = name.charCodeAt(name.lastIndexOf(".") + 1);
-  if (lastLabel >= 0x30 && lastLabel <= 0x39 && /(?:^|\.)[0-9]+$/.test(name) && !isIPv4(name))
-    return undefined;
+  // Browsers read a name whose last label is a number as an IPv4 address, hexadecimal ones too (WHATWG URL, 3.5).
+  const numeric = lastLabel >= 0x30 && lastLabel <= 0x39 && /(?:^|\.)(?:[0-9]+|0x[0-9a-f]*)$/.test(name);
+  if (numeric && !isIPv4(name)) return undefined;
   if (!name.includes("xn--")) return name;
   // A label that claims to be punycode must decode, and encode to the same again; newer Node gives back what does not.
   const unicode = domainToUnicode(name);

@@ -9,6 +9,15 @@ export interface Route {
   /** Names for logs. */
   tunnel: string;
   key: string;
+  /** What the local service gets as Host; if left out, what the visitor sent. */
+  hostHeader?: string | undefined;
+  /** How long an answer's head may take; if left out, the edge's own limit. */
+  timeoutMs?: number | undefined;
+  /**
+   * There while a client that has just left may come back in a moment: calls back once, when one has. Returns how to stop
+   * waiting.
+   */
+  whenBack?: ((callback: () => void) => () => void) | undefined;
   /** Opens a stream to the tunnel's client; absent while the client is away. May throw when it has just left. */
   open?: ((request: RouteRequest, handler: StreamHandler) => LinkStream) | undefined;
 }

@@ -3,6 +3,8 @@ import type { Session } from "./session.ts";
 
 /** How long a name stays its key's after the client has left: nobody else may take it in the meantime. */
 const RESERVED_MS = 10 * 60_000;
+/** A client that left this long ago is not coming back in a moment; between two tries it waits at most half of this. */
+const RETURNING_MS = 30_000;
 /** Names that are kept for one key; whoever leaves more behind loses the first of them. */
 const MAX_RESERVED = 1_024;
 
@@ -18,10 +20,14 @@ export type ClaimHolder = Readonly<Pick<Claim, "keyId" | "session">>;
 /** Which public names are held, by whom, and which are kept for a client that may come back. */
 export class Claims {
   readonly #claims = new Map<string, Claim>();
+  /** By name: who wants to know when it is served again. */
+  readonly #waiting = new Map<string, Set<() => void>>();
   readonly #now: () => number;
+  readonly #startedAt: number;
 
   constructor(now: () => number = () => performance.now()) {
     this.#now = now;
+    this.#startedAt = now();
   }
 
   /** Who holds the name, or held it until a short while ago. */
@@ -31,7 +37,15 @@ export class Claims {
 
   /** Where visitors of exactly this name go; a route without `open` while the client is away. */
   route(hostname: string): Route | undefined {
-    return this.#current(hostname);
+    const claim = this.#current(hostname);
+    if (!claim || claim.session || this.#now() - claim.leftAt > RETURNING_MS) return claim;
+    return { ...claim, whenBack: (callback) => this.#wait(hostname, callback) };
+  }
+
+  /** The route of a name whose client has not been here since the server started. */
+  awayRoute(hostname: string, route: Route): Route {
+    if (this.#now() - this.#startedAt > RETURNING_MS) return route;
+    return { ...route, whenBack: (callback) => this.#wait(hostname, callback) };
   }
 
   take(session: Session): void {
@@ -40,12 +54,16 @@ export class Claims {
         tunnel: tunnel.name,
         key: session.keyName,
         keyId: session.keyId,
+        hostHeader: tunnel.hostHeader,
+        timeoutMs: tunnel.timeoutMs,
         session,
         leftAt: 0,
         open: (request, handler) =>
           session.open({ tunnel: tunnel.id, kind: tunnel.kind, ...request }, handler),
       });
     }
+    // The session gets its first connection in this turn of the event loop, and takes no streams before.
+    setImmediate(() => this.#wake(session));
   }
 
   /** The session serves its names no longer; they stay reserved for its key, and free for a client of that key. */
@@ -59,6 +77,24 @@ export class Claims {
     }
     this.#forgetExpired();
     this.#forgetBeyondLimit(session.keyId);
+  }
+
+  #wake(session: Session): void {
+    for (const { hostname } of session.tunnels) {
+      const callbacks = this.#waiting.get(hostname);
+      this.#waiting.delete(hostname);
+      for (const callback of callbacks ?? []) callback();
+    }
+  }
+
+  #wait(hostname: string, callback: () => void): () => void {
+    let callbacks = this.#waiting.get(hostname);
+    if (!callbacks) this.#waiting.set(hostname, (callbacks = new Set()));
+    callbacks.add(callback);
+    return () => {
+      callbacks.delete(callback);
+      if (callbacks.size === 0 && this.#waiting.get(hostname) === callbacks) this.#waiting.delete(hostname);
+    };
   }
 
   #current(hostname: string): Claim | undefined {

@@ -5,15 +5,24 @@ import { TunnelError } from "../../link/errors.ts";
 import { Link } from "../../link/link.ts";
 import { keepAlive } from "../../link/liveness.ts";
 import type { Hello, SessionMessage } from "../../link/messages.ts";
+import type { UnreadBudget } from "../../link/unread-budget.ts";
 import type { Log } from "../../runtime/log.ts";
 import { cut } from "../../runtime/printable.ts";
 import { VERSION } from "../../runtime/version.ts";
+import { networkOfPeer } from "../access/client-network.ts";
+import type { Door } from "../access/door.ts";
+import { guarded } from "../access/guarded-carrier.ts";
+import type { TooManyGuesses } from "../access/guess-limit.ts";
 import type { Key } from "../access/key-ring.ts";
-import type { Registry } from "./registry.ts";
+import type { Registration, Registry } from "./registry.ts";
 import type { Session } from "./session.ts";
 
 /** Whoever has not said who it is by then is cut off. */
 const HELLO_TIMEOUT_MS = 10_000;
+/** What a call that is turned away gets to take the reason. */
+const TURNED_AWAY_MS = 1_000;
+/** Enough for a Hello that wants as many tunnels as it may, with the longest names. */
+const MAX_HELLO_BYTES = 256 * 1024;
 /** Over distance several connections carry more than one; on loopback they bring nothing. */
 const CONNECTIONS = 4;
 const LOOPBACK_CONNECTIONS = 1;
@@ -35,30 +44,75 @@ export interface ConnectionTuning {
 
 export interface HandshakeOptions extends ConnectionTuning {
   registry: Registry;
+  /** Of the whole server. */
+  unreadBudget: UnreadBudget;
   /** Checks who it is, against the newest state of the keys. */
   authenticate: (keyId: Buffer, secret: Buffer) => Promise<Key | undefined>;
   log: Log;
 }
 
+/** A carrier whose other end is not known yet. */
+export interface Caller extends Carrier {
+  /** Cuts the connection if it brings more than this before `trust`. */
+  distrust?(maxBytes: number): void;
+  /** It is known who calls. */
+  trust?(): void;
+}
+
 /** Serves one connection of a client: its Hello, then whatever its session does with it. */
-export function serveConnection(carrier: Carrier, peer: string, options: HandshakeOptions): void {
-  const { log } = options;
+export function serveConnection(carrier: Caller, peer: string, options: HandshakeOptions): void {
+  const { door } = options.registry;
+  const network = networkOfPeer(peer);
+  const leaveDoor = door.calls.take(network);
+  if (leaveDoor) greetCaller(carrier, { peer, network, leaveDoor }, options);
+  else turnAway(carrier, { peer, network }, door);
+}
+
+/** Says that there is no room, with as little as that takes: no link, and no look at what the call brings. */
+function turnAway(carrier: Carrier, from: { peer: string; network: string }, { refusals }: Door): void {
+  const code = "overloaded";
+  const message =
+    "Too many clients are knocking at once, from your address or in all. Try again in a moment.";
+  refusals.refused({ ...from, code, reason: message });
+  carrier.send({ control: [{ message: "refused", refused: { code, message } }], data: [] }, () => {});
+  carrier.end();
+  setTimeout(() => carrier.abort(), TURNED_AWAY_MS).unref();
+}
+
+function greetCaller(
+  carrier: Caller,
+  { peer, network, leaveDoor }: { peer: string; network: string; leaveDoor: () => void },
+  options: HandshakeOptions,
+): void {
+  const { log, registry } = options;
+  const maxConnections = options.connections ?? connectionsFor(peer);
   let session: Session | undefined;
   let greeted = false;
+  let draining = false;
   let probes: Disposable | undefined;
 
-  const link = new Link({
-    carrier,
+  carrier.distrust?.(MAX_HELLO_BYTES);
+  const link: Link = new Link({
+    carrier: guarded(carrier, {
+      now: () => performance.now(),
+      known: () => session !== undefined,
+      onBreach: (error) => link.close(error),
+    }),
+    budget: options.unreadBudget,
     side: "server",
     handler: {
       opened: (stream) => stream.reset("UNSUPPORTED", "this server opens the streams"),
       message(message) {
-        if (session) return inSession(session, message);
+        if (session && message.message === "drain" && !draining) {
+          draining = true;
+          return session.drained();
+        }
         if (message.message !== "hello" || greeted) throw unexpected(message);
         greeted = true;
         void greet(message.hello);
       },
       closed(error) {
+        leaveDoor();
         clearTimeout(helloTimer);
         probes?.[Symbol.dispose]();
         session?.remove(link, error);
@@ -73,10 +127,12 @@ export function serveConnection(carrier: Carrier, peer: string, options: Handsha
 
   async function greet(hello: Hello): Promise<void> {
     try {
-      const key = await admit(hello, options);
+      const key = await admit(hello, network, options);
       if (link.closed) return;
-      session = joinOrRegister(hello, key, options.connections ?? connectionsFor(peer), options.registry);
+      session = joinOrRegister(hello, { key, network, maxConnections }, registry);
       clearTimeout(helloTimer);
+      leaveDoor();
+      carrier.trust?.();
       link.peerStreamCredit = hello.streamCredit;
       link.say({ message: "welcome", welcome: welcomeTo(session, hello) });
       session.add(link);
@@ -89,7 +145,7 @@ export function serveConnection(carrier: Carrier, peer: string, options: Handsha
 
   function refuse(error: unknown): void {
     if (error instanceof TunnelError) {
-      log.warn({ peer, code: error.code, reason: error.message }, "client refused");
+      registry.door.refusals.refused({ peer, network, code: error.code, reason: error.message });
       link.say({ message: "refused", refused: { code: error.code, message: error.message } });
     } else {
       log.error({ peer, error }, "a client could not be welcomed");
@@ -102,8 +158,8 @@ export function serveConnection(carrier: Carrier, peer: string, options: Handsha
   }
 }
 
-/** @throws TunnelError `version`, `protocol` or `key_refused` */
-async function admit(hello: Hello, { authenticate }: HandshakeOptions): Promise<Key> {
+/** @throws TunnelError `version`, `protocol`, `name_refused`, `overloaded` or `key_refused` */
+async function admit(hello: Hello, network: string, options: HandshakeOptions): Promise<Key> {
   if (hello.protocolMin > PROTOCOL_MAX || hello.protocolMax < PROTOCOL_MIN) {
     const which = hello.protocolMin > PROTOCOL_MAX ? "the server" : "the client";
     throw new TunnelError(
@@ -119,14 +175,40 @@ async function admit(hello: Hello, { authenticate }: HandshakeOptions): Promise<
       `The client asks for ${hello.wanted.length} tunnels; one client may have ${MAX_WANTED}. Run several.`,
     );
   }
-  const key = await authenticate(hello.keyId, hello.secret);
+  return await keyOf(hello, network, options);
+}
+
+/** @throws TunnelError `overloaded` or `key_refused` */
+async function keyOf(
+  { keyId, secret }: Hello,
+  network: string,
+  { authenticate, registry }: HandshakeOptions,
+): Promise<Key> {
+  const { guesses } = registry.door;
+  const id = keyId.toString("hex");
+  const checkTries = (): void => {
+    const tooMany = guesses.tooMany(id, network);
+    if (tooMany) throw new TunnelError("overloaded", waitMessage(tooMany));
+  };
+  checkTries();
+  const key = await authenticate(keyId, secret);
+  // Others came in meanwhile: whoever sends a thousand guesses at once learns no more than ten answers, right or wrong.
+  checkTries();
   if (!key) {
+    guesses.failed(id, network);
     throw new TunnelError(
       "key_refused",
       "The server does not know this access key: it was mistyped, revoked, or made for another server.",
     );
   }
+  guesses.succeeded(id, network);
   return key;
+}
+
+function waitMessage({ of, waitMs }: TooManyGuesses): string {
+  const where = of === "network" ? "came from your address" : "were tried with this key's id";
+  const seconds = Math.ceil(waitMs / 1000);
+  return `Too many wrong access keys ${where}, so the server has not looked at this one. Try again in ${seconds} s.`;
 }
 
 /** What a client of this contract sends, so that nobody has the server hash or keep megabytes. */
@@ -145,11 +227,14 @@ function connectionsFor(peer: string): number {
   return LOOPBACK.test(peer) ? LOOPBACK_CONNECTIONS : CONNECTIONS;
 }
 
-function joinOrRegister(hello: Hello, key: Key, maxConnections: number, registry: Registry): Session {
-  const session =
-    hello.sessionToken === "" ? undefined : registry.find(hello.sessionToken, key, hello.clientId);
-  if (!session)
-    return registry.register({ key, clientId: hello.clientId, wanted: hello.wanted, maxConnections });
+/** @throws TunnelError `name_refused` or `overloaded` */
+function joinOrRegister(
+  { sessionToken, clientId, wanted }: Hello,
+  client: Pick<Registration, "key" | "network" | "maxConnections">,
+  registry: Registry,
+): Session {
+  const session = sessionToken === "" ? undefined : registry.find(sessionToken, client.key, clientId);
+  if (!session) return registry.register({ ...client, clientId, wanted });
   if (session.connections >= session.maxConnections) {
     throw new TunnelError(
       "overloaded",
@@ -168,11 +253,6 @@ function welcomeTo(session: Session, hello: Hello) {
     tunnels: [...session.tunnels],
     streamCredit: INITIAL_WINDOW_BYTES,
   };
-}
-
-function inSession(session: Session, message: SessionMessage): void {
-  if (message.message !== "drain") throw unexpected(message);
-  session.drained();
 }
 
 function unexpected(message: SessionMessage): TunnelError {

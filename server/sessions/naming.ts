@@ -1,18 +1,30 @@
 import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Tunnel, TunnelRequest } from "../../link/messages.ts";
+import { hostOf, parseTarget } from "../../link/target.ts";
 import type { Key } from "../access/key-ring.ts";
-import { normalizeHostname, normalizeSubdomain } from "../routing/hostname.ts";
+import {
+  normalizePublicName,
+  normalizeSubdomain,
+  splitHostPort,
+  wildcardsOver,
+} from "../routing/hostname.ts";
 
-/** A tunnel of a session, with the name that it claims: a whole hostname, or "*" for whatever no other takes. */
+/** A client may have the server wait longer than its own limit, within what a connection can be expected to last. */
+const MAX_TIMEOUT_MS = 24 * 3_600_000;
+
+/** A tunnel of a session, with the public name that it claims. */
 export interface SessionTunnel extends Tunnel {
   hostname: string;
+  /** What the local service gets as Host; if left out, what the visitor sent. */
+  hostHeader?: string | undefined;
+  timeoutMs?: number | undefined;
 }
 
 export interface NamingRules {
   /** Subdomains live under it. */
   domain: string;
-  /** The key in whose config a hostname stands. */
+  /** The key to which exactly this public name is written. */
   ownerOf(hostname: string): Key | undefined;
   publicUrl(hostname: string): string;
 }
@@ -53,6 +65,9 @@ function mappedTunnels(key: Key, rules: NamingRules): SessionTunnel[] {
     hostname: tunnel.hostname,
     url: rules.publicUrl(tunnel.hostname),
     target: tunnel.target,
+    targetTls: tunnel.targetTls,
+    hostHeader: hostHeaderOf(tunnel.hostHeader, tunnel.target),
+    timeoutMs: tunnel.timeoutMs,
   }));
 }
 
@@ -64,8 +79,9 @@ function wantedTunnels(
 ): SessionTunnel[] {
   return wanted.map((request, index) => {
     const hostname = wantedHostname(key, clientId, request, rules);
-    const owner = rules.ownerOf(hostname);
+    const owner = ownerOver(hostname, rules);
     if (owner && owner.id !== key.id) throw refused(`The name ${hostname} belongs to another key.`);
+    const { timeoutMs } = request;
     return {
       id: index + 1,
       request: index,
@@ -74,6 +90,8 @@ function wantedTunnels(
       hostname,
       url: rules.publicUrl(hostname),
       target: request.target,
+      hostHeader: wantedHostHeader(request),
+      timeoutMs: timeoutMs === 0 ? undefined : Math.min(timeoutMs, MAX_TIMEOUT_MS),
     };
   });
 }
@@ -88,10 +106,10 @@ function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rule
     }
     return `${subdomain}.${rules.domain}`;
   }
-  const hostname = request.hostname === "*" ? "*" : normalizeHostname(request.hostname);
+  const hostname = normalizePublicName(request.hostname);
   if (hostname === undefined) {
     throw refused(
-      `The hostname ${JSON.stringify(request.hostname)} cannot be used: a name such as app.example.com.`,
+      `The hostname ${JSON.stringify(request.hostname)} cannot be used: a name such as app.example.com or *.example.com.`,
     );
   }
   if (!mayClaim(key, hostname, rules.domain)) {
@@ -106,14 +124,44 @@ function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rule
 function mayClaim(key: Key, hostname: string, domain: string): boolean {
   if (key.hostnames.includes(hostname) || key.tunnels.some((tunnel) => tunnel.hostname === hostname))
     return true;
+  for (const wildcard of wildcardsOver(hostname)) if (key.hostnames.includes(wildcard)) return true;
   const label = hostname.endsWith(`.${domain}`) ? hostname.slice(0, -domain.length - 1) : undefined;
   return label !== undefined && normalizeSubdomain(label) === label;
 }
 
-/** The same for the same client and port, so that a link that was shared yesterday works today. */
+/** The key that a name is written to, or else the closest wildcard over it: all that is beneath belongs to that key. */
+function ownerOver(hostname: string, rules: NamingRules): Key | undefined {
+  let owner = rules.ownerOf(hostname);
+  if (owner) return owner;
+  for (const wildcard of wildcardsOver(hostname)) {
+    owner = rules.ownerOf(wildcard);
+    if (owner) return owner;
+  }
+  return undefined;
+}
+
+/** @throws TunnelError `name_refused` */
+function wantedHostHeader({ hostHeader, target }: TunnelRequest): string | undefined {
+  if (hostHeader === "") return undefined;
+  if (hostHeader !== "target" && !splitHostPort(hostHeader)) {
+    throw refused(
+      `The host header ${JSON.stringify(hostHeader)} cannot be used: a name such as app.example.com, or "target".`,
+    );
+  }
+  return hostHeaderOf(hostHeader, target);
+}
+
+function hostHeaderOf(hostHeader: string | undefined, target: string): string | undefined {
+  if (hostHeader !== "target") return hostHeader;
+  const parsed = parseTarget(target);
+  return typeof parsed === "string" ? undefined : hostOf(parsed);
+}
+
+/** The same for the same client and port or socket, so that a link that was shared yesterday works today. */
 function generatedSubdomain(clientId: string, target: string): string {
-  const port = /(\d+)$/.exec(target)?.[1] ?? target;
-  const digest = createHash("sha256").update(`${clientId}\n${port}`).digest();
+  const parsed = parseTarget(target);
+  const place = typeof parsed === "string" || "path" in parsed ? target : parsed.port;
+  const digest = createHash("sha256").update(`${clientId}\n${place}`).digest();
   let name = "";
   // 8 of 32 letters: 40 bits, so that nobody guesses it and two clients never meet.
   for (let i = 0; i < 8; i++) name += "abcdefghijkmnpqrstuvwxyz23456789"[digest[i]! % 32];

@@ -1,7 +1,11 @@
 import { TunnelError } from "../../link/errors.ts";
 import type { TunnelRequest } from "../../link/messages.ts";
 import type { Log } from "../../runtime/log.ts";
+import { CLIENT_LIMITS, type ClientLimits } from "../access/client-limits.ts";
+import { Door } from "../access/door.ts";
 import type { Key } from "../access/key-ring.ts";
+import { Tally } from "../../runtime/tally.ts";
+import { wildcardsOver } from "../routing/hostname.ts";
 import type { Route } from "../routing/route.ts";
 import { Claims } from "./claims.ts";
 import { nameTunnels, type NamingRules } from "./naming.ts";
@@ -12,6 +16,8 @@ export interface Registration {
   clientId: string;
   wanted: TunnelRequest[];
   maxConnections: number;
+  /** Where it comes from (access/client-network.ts). */
+  network: string;
 }
 
 /** The connected clients and the names they serve. */
@@ -19,21 +25,35 @@ export class Registry {
   readonly #rules: NamingRules;
   readonly #log: Log;
   readonly #claims: Claims;
+  readonly #limits: ClientLimits;
+  readonly #now: () => number;
   readonly #sessions = new Map<string, Session>();
+  readonly #perKey = new Tally();
+  readonly #perNetwork = new Tally();
+  /** What clients pass before they get here. */
+  readonly door: Door;
 
-  constructor(options: { rules: NamingRules; log: Log; now?: () => number }) {
+  constructor(options: {
+    rules: NamingRules;
+    log: Log;
+    limits?: Partial<ClientLimits>;
+    now?: (() => number) | undefined;
+  }) {
     this.#rules = options.rules;
     this.#log = options.log;
-    this.#claims = new Claims(options.now);
+    this.#limits = { ...CLIENT_LIMITS, ...options.limits };
+    this.#now = options.now ?? (() => performance.now());
+    this.#claims = new Claims(this.#now);
+    this.door = new Door({ limits: this.#limits, log: this.#log, now: this.#now });
   }
 
   /**
    * Starts a session and gives it all its names, or none. Whoever held one of them with the same key ends.
    *
-   * @throws TunnelError `name_refused`
+   * @throws TunnelError `name_refused`, `overloaded`
    */
   register(registration: Registration): Session {
-    const { key, clientId, wanted, maxConnections } = registration;
+    const { key, clientId, wanted, maxConnections, network } = registration;
     const tunnels = nameTunnels(key, clientId, wanted, this.#rules);
     const replaced = new Set<Session>();
     for (const { hostname } of tunnels) {
@@ -47,6 +67,7 @@ export class Registry {
       }
       if (holder.session) replaced.add(holder.session);
     }
+    this.#checkRoom(registration, replaced);
     for (const session of replaced) {
       session.end(
         new TunnelError(
@@ -61,10 +82,15 @@ export class Registry {
       clientId,
       tunnels,
       maxConnections,
+      network,
+      maxStreams: this.#limits.streamsPerSession,
+      now: this.#now,
       onDraining: () => this.#claims.withdraw(session),
       onEnded: (reason) => this.#ended(session, reason),
     });
     this.#sessions.set(session.token, session);
+    this.#perKey.add(session.keyId);
+    this.#perNetwork.add(session.network);
     this.#claims.take(session);
     this.#log.info(
       { key: key.name, client: clientId, tunnels: tunnels.map(({ url }) => url) },
@@ -79,14 +105,15 @@ export class Registry {
     return session?.keyId === key.id && session.clientId === clientId ? session : undefined;
   }
 
-  /** Where visitors of a hostname go: to who claims it, else to who claims whatever no other name takes. */
+  /** Where visitors of a hostname go: to who claims it, else the closest wildcard over it, else `*`. */
   findRoute(hostname: string): Route | undefined {
-    return (
-      this.#claims.route(hostname) ??
-      this.#awayRoute(hostname) ??
-      this.#claims.route("*") ??
-      this.#awayRoute("*")
-    );
+    const route = this.#routeOf(hostname);
+    if (route) return route;
+    for (const wildcard of wildcardsOver(hostname)) {
+      const wild = this.#routeOf(wildcard);
+      if (wild) return wild;
+    }
+    return this.#routeOf("*");
   }
 
   /** Visitors that are being served. */
@@ -110,19 +137,43 @@ export class Registry {
     for (const session of this.#sessions.values()) session.end();
   }
 
-  /** A name that the config maps to a client that has not come yet. */
-  #awayRoute(hostname: string): Route | undefined {
-    const owner = this.#rules.ownerOf(hostname);
-    const tunnel = owner?.tunnels.find((mapped) => mapped.hostname === hostname);
-    return owner && tunnel && { tunnel: tunnel.name, key: owner.name, open: undefined };
+  #routeOf(name: string): Route | undefined {
+    return this.#claims.route(name) ?? this.#awayRoute(name);
   }
 
-  #ended(session: Session, reason?: TunnelError): void {
+  /** A name that the config maps to a client that has not come yet. */
+  #awayRoute(name: string): Route | undefined {
+    const owner = this.#rules.ownerOf(name);
+    const tunnel = owner?.tunnels.find((mapped) => mapped.hostname === name);
+    return owner && tunnel && this.#claims.awayRoute(name, { tunnel: tunnel.name, key: owner.name });
+  }
+
+  /** @throws TunnelError `overloaded`, if there is no room for one more in place of those that it replaces */
+  #checkRoom({ key, network }: Registration, replaced: ReadonlySet<Session>): void {
+    const { sessionsPerKey, sessionsPerAddress } = this.#limits;
+    const leaving = [...replaced];
+    const ofKey = this.#perKey.of(key.id) - leaving.filter((session) => session.keyId === key.id).length;
+    if (ofKey >= sessionsPerKey) {
+      throw new TunnelError(
+        "overloaded",
+        `${ofKey} clients are connected with this key, as many as one key may have (limits.sessions_per_key).`,
+      );
+    }
+    const ofNetwork =
+      this.#perNetwork.of(network) - leaving.filter((session) => session.network === network).length;
+    if (ofNetwork >= sessionsPerAddress) {
+      throw new TunnelError(
+        "overloaded",
+        `${ofNetwork} clients are connected from your address, as many as one address may have (limits.sessions_per_address).`,
+      );
+    }
+  }
+
+  #ended(session: Session, reason: string): void {
     this.#sessions.delete(session.token);
+    this.#perKey.remove(session.keyId);
+    this.#perNetwork.remove(session.network);
     this.#claims.withdraw(session);
-    this.#log.info(
-      { key: session.keyName, client: session.clientId, reason: reason?.message ?? "it left" },
-      "client offline",
-    );
+    this.#log.info({ key: session.keyName, client: session.clientId, reason }, "client offline");
   }
 }

@@ -1,11 +1,15 @@
 import { randomBytes } from "node:crypto";
-import type { TunnelError } from "../../link/errors.ts";
+import { TunnelError } from "../../link/errors.ts";
 import type { Link, OpenRequest } from "../../link/link.ts";
 import type { SessionTunnel } from "./naming.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
 
 /** A client that was told to go and stays is cut off: with the half second until a revocation is seen, within a second. */
 const GO_MS = 400;
+/** A connection over which a stream opens is asked this often whether it lives. */
+const ASK_EACH_MS = 1_000;
+/** More than the longest round trip; one that does not answer for so long is taken only if the others are no better. */
+const SILENT_MS = 2_500;
 
 /** One connected client: its connections, its tunnels, and the end of both. */
 export class Session {
@@ -17,9 +21,13 @@ export class Session {
   readonly tunnels: readonly SessionTunnel[];
   /** How many connections it may hold. */
   readonly maxConnections: number;
-  readonly #links = new Set<Link>();
+  /** Where its first connection came from (access/client-network.ts). */
+  readonly network: string;
+  readonly #maxStreams: number;
+  readonly #now: () => number;
+  readonly #paths = new Map<Link, Path>();
   readonly #onDraining: () => void;
-  readonly #onEnded: (reason?: TunnelError) => void;
+  readonly #onEnded: (reason: string) => void;
   #draining = false;
   #ended = false;
 
@@ -29,47 +37,70 @@ export class Session {
     clientId: string;
     tunnels: readonly SessionTunnel[];
     maxConnections: number;
+    network: string;
+    maxStreams: number;
+    now: () => number;
     /** The client takes no new streams. */
     onDraining: () => void;
-    /** The last connection is gone, or `end` was called. */
-    onEnded: (reason?: TunnelError) => void;
+    /** The last connection is gone, or `end` was called; why, for the log. */
+    onEnded: (reason: string) => void;
   }) {
     this.keyId = options.keyId;
     this.keyName = options.keyName;
     this.clientId = options.clientId;
     this.tunnels = options.tunnels;
     this.maxConnections = options.maxConnections;
+    this.network = options.network;
+    this.#maxStreams = options.maxStreams;
+    this.#now = options.now;
     this.#onDraining = options.onDraining;
     this.#onEnded = options.onEnded;
   }
 
   get connections(): number {
-    return this.#links.size;
+    return this.#paths.size;
   }
 
   /** Visitors that are being served. */
   get streams(): number {
     let streams = 0;
-    for (const link of this.#links) streams += link.streams;
+    for (const link of this.#paths.keys()) streams += link.streams;
     return streams;
   }
 
   add(link: Link): void {
-    this.#links.add(link);
+    this.#paths.set(link, new Path(link));
   }
 
   remove(link: Link, reason?: TunnelError): void {
-    if (this.#links.delete(link) && this.#links.size === 0) this.#end(reason);
+    if (!this.#paths.delete(link) || this.#paths.size > 0) return;
+    // A process that was killed ends its calls as cleanly as one that has stopped: only Drain tells the two apart.
+    this.#end(reason?.message ?? (this.#draining ? "it left" : "the connection was lost"));
   }
 
-  /** Opens a stream on the connection that has the fewest. */
+  /**
+   * Opens a stream on the connection that has the fewest, of those that answer if there are any.
+   *
+   * @throws TunnelError `overloaded`
+   */
   open(request: OpenRequest, handler: StreamHandler): LinkStream {
-    let least: Link | undefined;
-    for (const link of this.#links) {
-      if (!least || link.streams < least.streams) least = link;
+    const now = this.#now();
+    let best: Path | undefined;
+    let streams = 0;
+    for (const path of this.#paths.values()) {
+      path.look(now);
+      streams += path.link.streams;
+      if (!best || path.isBetterThan(best)) best = path;
     }
-    if (!least) throw new Error("a session that has ended was asked for a stream");
-    return least.open(request, handler);
+    if (!best) throw new Error("a session that has ended was asked for a stream");
+    if (streams >= this.#maxStreams) {
+      throw new TunnelError(
+        "overloaded",
+        `The client serves ${streams} visitors, and one client may serve ${this.#maxStreams} at a time (limits.streams_per_session).`,
+      );
+    }
+    best.ask(now);
+    return best.link.open(request, handler);
   }
 
   /** The client has said that it is stopping. */
@@ -82,24 +113,66 @@ export class Session {
 
   /** Tells the client that this server is about to stop. */
   drain(graceMs: number): void {
-    for (const link of this.#links) link.say({ message: "drain", drain: { graceMs } });
+    for (const link of this.#paths.keys()) link.say({ message: "drain", drain: { graceMs } });
   }
 
   /** Ends the session and its streams; with an error, the client is told why. */
   end(error?: TunnelError): void {
-    const links = [...this.#links];
-    this.#links.clear();
+    const links = [...this.#paths.keys()];
+    this.#paths.clear();
     for (const link of links) {
       if (error) link.say({ message: "refused", refused: { code: error.code, message: error.message } });
       link.end();
     }
     if (error) setTimeout(() => links.forEach((link) => link.close(error)), GO_MS).unref();
-    this.#end(error);
+    this.#end(error?.message ?? "this server is stopping");
   }
 
-  #end(reason?: TunnelError): void {
+  #end(reason: string): void {
     if (this.#ended) return;
     this.#ended = true;
     this.#onEnded(reason);
+  }
+}
+
+/**
+ * One of a session's connections, and whether its other end answers. Its probe (link/liveness.ts) takes up to 25 s to find
+ * that out, in which visitors would go on landing on a dead one; so whoever opens a stream asks along, and who
+ * comes later sees what became of it. No timer runs for that.
+ */
+class Path {
+  readonly link: Link;
+  #silent = false;
+  #asking = false;
+  #askedAt = -Infinity;
+  /** What had arrived at the last look, and since when it has been no more. */
+  #received = 0;
+  #quietSince = 0;
+
+  constructor(link: Link) {
+    this.link = link;
+  }
+
+  look(now: number): void {
+    if (this.link.received !== this.#received) {
+      this.#received = this.link.received;
+      this.#quietSince = now;
+    }
+    // The answer may wait behind data: as long as anything arrives, it lives.
+    this.#silent = this.#asking && now - this.#quietSince > SILENT_MS;
+  }
+
+  isBetterThan(other: Path): boolean {
+    if (this.#silent !== other.#silent) return other.#silent;
+    return this.link.streams < other.link.streams;
+  }
+
+  ask(now: number): void {
+    if (this.#asking || now - this.#askedAt < ASK_EACH_MS) return;
+    this.#asking = true;
+    this.#askedAt = this.#quietSince = now;
+    this.link.ping(() => {
+      this.#asking = false;
+    });
   }
 }

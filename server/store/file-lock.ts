@@ -75,6 +75,10 @@ async function create(path: string, content: string): Promise<boolean> {
   }
   try {
     await file.writeFile(content);
+  } catch (error) {
+    // The disk is full: an empty lock would keep others out until it counts as stale.
+    await rm(path, { force: true });
+    throw error;
   } finally {
     await file.close();
   }

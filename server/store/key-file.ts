@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
+import { parseTarget } from "../../link/target.ts";
 import { fileErrorInWords } from "../../runtime/file-error.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { writeFileAtomically } from "../../runtime/state-directory.ts";
@@ -11,9 +12,9 @@ import { withLock } from "./file-lock.ts";
 export interface MappedTunnel {
   name: string;
   kind: "HTTP";
-  /** A whole hostname as `normalizeHostname` gives it, or "*" for whatever no other name takes. */
+  /** As `normalizePublicName` gives it: a whole hostname, `*.example.com`, or "*" for whatever no other name takes. */
   hostname: string;
-  /** The local service as "host:port". */
+  /** The local service, as `formatTarget` writes it. */
   target: string;
 }
 
@@ -88,10 +89,10 @@ export async function updateKeyFile(file: string, change: (keys: StoredKey[]) =>
 
 const hostname = z
   .string()
-  .regex(/^(?:\*|[a-z0-9_][a-z0-9_.-]*)$/, 'expected a hostname in lower case, or "*"')
+  .regex(/^(?:\*|(?:\*\.)?[a-z0-9_][a-z0-9_.-]*)$/, 'expected a hostname in lower case, or "*"')
   .max(253);
 const name = z.string().refine(isName, 'expected letters, digits, ".", "_" and "-"');
-const target = z.string().regex(/^[\x21-\x7e]{1,255}$/, "expected HOST:PORT");
+const target = z.string().refine((text) => typeof parseTarget(text) !== "string", "expected a target");
 
 /** Strict: a field that this version does not know may be a limit, and ignoring it would give more than was meant. */
 const keyFileSchema = z.strictObject({

@@ -223,3 +223,58 @@ describe("in a half-configured world", () => {
     expect((await server.visit("/", { host: "example.com" })).status).toBe(404);
   });
 });
+
+test("a wildcard takes the names beneath it that nobody else has, and the closest of several does", async () => {
+  await using wide = await startLocalWeb(saying("wide"));
+  await using close = await startLocalWeb(saying("close"));
+  await using own = await startLocalWeb(saying("own"));
+  await using server = await startTestServer();
+  const token = await server.addKey({
+    mapped: [
+      mapped("wide", "*.example.com", `127.0.0.1:${wide.port}`),
+      mapped("close", "*.shop.example.com", `127.0.0.1:${close.port}`),
+      mapped("own", "own.shop.example.com", `127.0.0.1:${own.port}`),
+    ],
+  });
+  await using client = startTestClient(token);
+  await client.online();
+  const saidBy = async (host: string) => (await server.visit("/", { host })).text;
+  expect(await saidBy("a.example.com")).toBe("wide");
+  expect(await saidBy("A.B.Example.com.:80")).toBe("wide");
+  expect(await saidBy("x.shop.example.com")).toBe("close");
+  expect(await saidBy("own.shop.example.com")).toBe("own");
+  expect((await server.visit("/", { host: "example.com" })).status).toBe(404);
+  expect((await server.visit("/", { host: "badexample.com" })).status).toBe(404);
+  client.cut();
+  await server.log.logged("client offline");
+  expect((await server.visit("/", { host: "a.example.com" })).status).toBe(503);
+});
+
+test("a request waits for a client that is coming back, and is served by it", async () => {
+  await using web = await startLocalWeb(saying("back"));
+  await using server = await startTestServer();
+  const token = await server.addKey();
+  await using first = startTestClient(token, { tunnels: [http(web.port, "app")] });
+  await first.online();
+  first.cut();
+  await server.log.logged("client offline");
+  const waiting = server.visit("/");
+  // It is in the server's hands before the client is back.
+  await server.visit("/", { host: "nobody.localhost" });
+  await using second = startTestClient(token, { tunnels: [http(web.port, "app")] });
+  await second.online();
+  expect(await waiting).toMatchObject({ status: 200, text: "back" });
+});
+
+test("a request waits for the client of a mapped tunnel when the server has just started, and no longer than it may", async () => {
+  await using server = await startTestServer({
+    config(config) {
+      config.http.holdMs = 50;
+      const tunnel = mapped("app", "app.localhost", "127.0.0.1:1");
+      config.keys = [{ name: "home", secret: "x".repeat(22), hostnames: [], tunnels: [tunnel] }];
+    },
+  });
+  expect((await server.visit("/")).status).toBe(503);
+  const [line] = server.log.lines.filter(({ message }) => message === "request");
+  expect(line!["durationMs"]).toBeGreaterThanOrEqual(50);
+});

@@ -4,6 +4,7 @@ import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigError } from "../../runtime/config-error.ts";
 import { loadServerConfig, type ServerOverrides } from "../../server/config.ts";
+import { makeCertificate } from "../support/certificates.ts";
 
 const SECRET = "abcdefghij_ABCDEFGHIJ_0123";
 
@@ -42,9 +43,32 @@ const key = (name: string, options = "") => `  - name: ${name}\n    secret: ${SE
 test("without a file the defaults hold, and an empty file is the same", () => {
   const { config, warnings } = loadServerConfig(undefined, { STATE_DIRECTORY: "/state" });
   expect(config).toEqual({
-    http: { listen: { port: 8080 }, domain: "localhost" },
+    http: {
+      listen: { port: 8080 },
+      domain: "localhost",
+      trustedProxies: [],
+      holdMs: 3_000,
+      timeoutMs: 120_000,
+    },
     grpc: { listen: { port: 7000 }, tls: "auto" },
     dataDir: "/state",
+    limits: {
+      headBytes: 32_768,
+      headFields: 256,
+      headTimeoutMs: 60_000,
+      idleTimeoutMs: 75_000,
+      stalledTimeoutMs: 600_000,
+      bodyBytes: Infinity,
+      connections: 20_000,
+      connectionsPerVisitor: 12_000,
+      requestsPerTunnel: 16_000,
+      requestsPerKey: 16_000,
+      requestsPerVisitor: 12_000,
+      sessionsPerKey: 2_000,
+      sessionsPerAddress: 4_000,
+      streamsPerSession: 16_000,
+      unreadBytes: 268_435_456,
+    },
     keys: [],
   });
   expect(warnings).toEqual([]);
@@ -57,8 +81,12 @@ test("config.example.yaml is read without a problem", () => {
   write("office.key", `${SECRET}\n`);
   const { config, warnings } = loadServerConfig(file, { HOME_KEY: "h".repeat(22) });
   expect(warnings).toEqual([]);
+  const { config: defaults } = loadServerConfig(undefined, { STATE_DIRECTORY: "/state" });
+  // The file shows each option with its default.
+  expect(config.limits).toEqual(defaults.limits);
   expect(config).toEqual({
-    http: { listen: { port: 8080 }, domain: "example.com" },
+    http: { ...defaults.http, domain: "example.com" },
+    limits: defaults.limits,
     grpc: { listen: { port: 7000 }, publicAddress: { host: "tunnel.example.com", port: 7000 }, tls: "auto" },
     dataDir: "/var/lib/culvert",
     keys: [
@@ -67,16 +95,27 @@ test("config.example.yaml is read without a problem", () => {
         secret: "h".repeat(22),
         hostnames: ["app.example.com", "*", "blog.example.com"],
         tunnels: [
-          { name: "web", type: "http", hostname: "app.example.com", target: "127.0.0.1:3000" },
-          { name: "blog", type: "http", hostname: "blog.example.com", target: "localhost:2368" },
-          { name: "any", type: "http", hostname: "*", target: "127.0.0.1:8000" },
+          { name: "web", kind: "HTTP", hostname: "app.example.com", target: "127.0.0.1:3000" },
+          { name: "blog", kind: "HTTP", hostname: "blog.example.com", target: "localhost:2368" },
+          { name: "any", kind: "HTTP", hostname: "*", target: "127.0.0.1:8000" },
         ],
       },
       {
         name: "office",
         secret: SECRET,
-        hostnames: ["wiki.example.com"],
-        tunnels: [{ name: "wiki", type: "http", hostname: "wiki.example.com", target: "192.168.1.20:80" }],
+        hostnames: ["*.office.example.com", "wiki.example.com"],
+        tunnels: [
+          { name: "wiki", kind: "HTTP", hostname: "wiki.example.com", target: "192.168.1.20:80" },
+          {
+            name: "branches",
+            kind: "HTTP",
+            hostname: "*.office.example.com",
+            target: "https://192.168.1.30:443",
+            targetTls: { insecure: true, ca: "", serverName: "" },
+            hostHeader: "target",
+            timeoutMs: 600_000,
+          },
+        ],
       },
     ],
   });
@@ -121,8 +160,19 @@ test.each([
   ["http: { domain: 203.0.113.7 }", "1:17  http.domain: expected a domain"],
   ["grpc: { public_address: example.com }", "1:25  grpc.public_address: expected HOST:PORT"],
   ["grpc: { listen: ':8080' }", "1:17  grpc.listen: port 8080 is taken by http.listen"],
-  ["http: { public_url: 'https://x' }", "1:9  http.public_url: unknown option"],
-  ["http: { trusted_proxies: [] }", "1:9  http.trusted_proxies: unknown option"],
+  ["http: { public_url: 'https://x/y' }", "1:21  http.public_url: expected a URL without a path"],
+  ["http: { public_url: x.org }", "1:21  http.public_url: expected a URL without a path"],
+  ["http: { public_url: 'https://u@x.org' }", "1:21  http.public_url: expected a URL without a path"],
+  ["http: { trusted_proxies: [10.0.0.0/33] }", "1:27  http.trusted_proxies[0]: expected an address or range"],
+  ["http: { trusted_proxies: [proxy.org] }", "1:27  http.trusted_proxies[0]: expected an address or range"],
+  ["http: { hold_ms: -1 }", "1:18  http.hold_ms: "],
+  ["http: { timeout_ms: 0 }", "1:21  http.timeout_ms: "],
+  ["limits: { body_bytes: many }", "1:23  limits.body_bytes: expected a number of bytes, or none"],
+  ["limits: { head_bytes: 100 }", "1:23  limits.head_bytes: "],
+  [
+    "limits: { requests_per_tunel: 1 }",
+    '1:11  limits.requests_per_tunel: unknown option. Did you mean "requests_per_tunnel"?',
+  ],
   [
     "grpc: { publicAddress: 'a:1' }",
     '1:9  grpc.publicAddress: unknown option. Did you mean "public_address"?',
@@ -271,8 +321,8 @@ test.each([
   ["{ name: t, target: 1 }", "type: missing: expected http"],
   ["{ name: t, type: http }", "target: missing: expected HOST:PORT such as 127.0.0.1:3000"],
   [
-    "{ name: t, type: http, target: 'http://x' }",
-    "target: expected HOST:PORT such as 127.0.0.1:3000, without http://",
+    "{ name: t, type: http, target: 'http://x/y' }",
+    "target: expected a target without a path, such as https://127.0.0.1:8443",
   ],
   ["{ name: t, type: http, target: ':0' }", "a port is 1 to 65535"],
   ["{ type: http, target: 1 }", "name: missing: expected a name such as "],
@@ -286,17 +336,54 @@ test.each([
     "hostname: expected a hostname such as app.example.com",
   ],
   [
-    "{ name: t, type: http, target: 1, hostname: '*.a' }",
+    "{ name: t, type: http, target: 1, hostname: 'a.*' }",
     "hostname: expected a hostname such as app.example.com",
   ],
   ["{ name: t, type: http, target: 1, subdomain: a.b }", "subdomain: expected a single label such as app"],
   ["{ name: t, type: http, target: 1, subdomain: '*' }", "subdomain: expected a single label such as app"],
   ["{ name: t, type: http, target: 1, hostname: a, subdomain: b }", "subdomain: a tunnel has one address"],
   ["{ name: t, type: http, target: 1, host: a }", 'host: unknown option. Did you mean "hostname"?'],
+  ["{ name: t, type: http, target: 1, host_header: 'a b' }", "host_header: expected a name such as"],
+  [
+    "{ name: t, type: http, target: 1, insecure_target: true }",
+    "insecure_target: means nothing for this target",
+  ],
+  [
+    "{ name: t, type: http, target: 'unix:run/x' }",
+    "target: expected a UNIX socket such as unix:/run/app.sock, with",
+  ],
+  [
+    "{ name: t, type: http, target: 'https://a', insecure_target: true, target_server_name: b }",
+    "target_server_name: means nothing beside insecure_target",
+  ],
+  [
+    "{ name: t, type: http, target: 'https://a', target_ca: none.pem }",
+    "target_ca: expected a file that can be read",
+  ],
 ])("a tunnel that makes no sense is refused: %s", (tunnel, problem) => {
   const problems = problemsOf(`keys:\n${key("a", `    tunnels: [${tunnel}]\n`)}`);
   expect(problems).toHaveLength(1);
   expect(problems[0]).toContain(problem);
+});
+
+test("a tunnel's certificates are read when the config is, and nothing but certificates of their file", async () => {
+  const { cert, key: privateKey } = await makeCertificate();
+  write("ca.pem", `${privateKey}${cert}`);
+  const tunnel = "{ name: t, type: http, target: 'https://a', target_ca: ca.pem, target_server_name: B.org }";
+  const [loaded] = load(`keys:\n${key("a", `    tunnels: [${tunnel}]\n`)}`).config.keys;
+  expect(loaded!.tunnels[0]!.targetTls).toEqual({
+    insecure: false,
+    ca: expect.stringMatching(/^-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----\n$/) as string,
+    serverName: "b.org",
+  });
+});
+
+const publicUrl = (text: string) => load(`http: { public_url: '${text}' }`).config.http.publicUrl;
+
+test("the public URL gives the scheme and the port that people see", () => {
+  expect(publicUrl("https://example.com")).toEqual({ scheme: "https" });
+  expect(publicUrl("https://example.com:443/")).toEqual({ scheme: "https" });
+  expect(publicUrl("http://example.com:8443")).toEqual({ scheme: "http", port: 8443 });
 });
 
 test("mistakes of every kind are listed together", () => {

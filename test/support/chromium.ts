@@ -15,8 +15,8 @@ const LAUNCH_ARGUMENTS = [
   "--disable-sync",
 ];
 
-export function openChromium(): Promise<Browser> {
-  return chromium.launch({ executablePath: CHROMIUM, headless: true, args: LAUNCH_ARGUMENTS });
+export function openChromium(...more: string[]): Promise<Browser> {
+  return chromium.launch({ executablePath: CHROMIUM, headless: true, args: [...LAUNCH_ARGUMENTS, ...more] });
 }
 
 /** Writes a picture of the whole page into the directory that `SCREENSHOTS` names, if it names one. */

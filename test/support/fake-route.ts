@@ -8,6 +8,8 @@ import type { Route, RouteRequest } from "../../server/routing/route.ts";
 export class FakeRoute implements Route {
   readonly tunnel = "web";
   readonly key = "home";
+  hostHeader: string | undefined;
+  timeoutMs: number | undefined;
   /** Every stream that was opened, in order. */
   readonly opened: FakeVisit[] = [];
   /** Plays the client's part at once, or in part. */

@@ -6,6 +6,7 @@ import type { TunnelError } from "../../link/errors.ts";
 import { Link, type LinkHandler } from "../../link/link.ts";
 import type { Open, SessionMessage } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
+import { UnreadBudget } from "../../link/unread-budget.ts";
 import { startGrpcServer } from "../../server/grpc/grpc-server.ts";
 import { makeCertificate } from "./certificates.ts";
 import { openRequest } from "./link-pair.ts";
@@ -89,6 +90,7 @@ export async function grpcLinks(tls: boolean): Promise<GrpcLinks> {
   const client = new GrpcEnd();
   const cut = new AbortController();
   const { link } = await connect({
+    unreadBudget: new UnreadBudget(),
     server: {
       key: {
         keyId: Buffer.alloc(8),

@@ -1,5 +1,6 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomInt } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll } from "vitest";
 import type { LoggedLine } from "./world.ts";
@@ -21,14 +22,18 @@ export interface Program extends AsyncDisposable {
   printed(text: string): Promise<void>;
   readonly exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
   kill(signal: NodeJS.Signals): void;
+  /** The memory that it holds at the moment. */
+  residentBytes(): number;
 }
 
+/** @param options.through a command that turns itself into the one behind it, such as `nice` */
 export function startProgram(
   script: string,
   args: string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; through?: string[] } = {},
 ): Program {
-  const child = spawn(process.execPath, [script, ...args], {
+  const [command, ...commandArgs] = [...(options.through ?? []), process.execPath, script, ...args];
+  const child = spawn(command!, commandArgs, {
     stdio: ["ignore", "pipe", "pipe"],
     env: { ...process.env, TUNNEL_KEY: "", TUNNEL_SERVER: "", STATE_DIRECTORY: "", ...options.env },
     cwd: options.cwd,
@@ -41,7 +46,10 @@ export function startProgram(
     output += text;
     const whole = (rest + text).split("\n");
     rest = whole.pop()!;
-    for (const line of whole) if (line.startsWith("{")) lines.push(JSON.parse(line) as LoggedLine);
+    for (const line of whole) {
+      const parsed = asLogged(line);
+      if (parsed) lines.push(parsed);
+    }
     for (const look of looks) look();
   });
   child.stderr.setEncoding("utf8").on("data", (text: string) => {
@@ -81,11 +89,23 @@ export function startProgram(
       await until(() => output.includes(text) || undefined, `it printed "${text}"`);
     },
     kill: (signal) => void child.kill(signal),
+    residentBytes: () =>
+      1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${child.pid!}/status`, "utf8"))![1]),
     async [Symbol.asyncDispose]() {
       if (child.exitCode === null && child.signalCode === null) child.kill("SIGKILL");
       await exited;
     },
   };
+}
+
+/** A line of a JSON log; `undefined` for whatever else a process writes. */
+function asLogged(line: string): LoggedLine | undefined {
+  if (!line.startsWith("{")) return undefined;
+  try {
+    return JSON.parse(line) as LoggedLine;
+  } catch {
+    return undefined;
+  }
 }
 
 const running = new Set<ChildProcess>();

@@ -5,9 +5,14 @@ import { delimiter, join } from "node:path";
 export const PROGRAMS = {
   chromium: "chromium",
   curl: "curl",
+  faketime: "faketime",
   ip: "iproute2",
+  mount: "mount",
+  prlimit: "util-linux",
   setpriv: "util-linux",
+  slowhttptest: "slowhttptest",
   "systemd-analyze": "systemd",
+  unshare: "util-linux",
 } as const;
 
 /**

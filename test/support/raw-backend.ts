@@ -8,9 +8,12 @@ export type Script = (connection: RawConnection, index: number) => Promise<void>
 export class RawBackend implements AsyncDisposable {
   readonly connections: RawConnection[] = [];
   readonly #server: Server;
+  /** Where it listens; where it has listened while it is down. */
+  target: { host: string; port: number };
   readonly #waiting: (() => void)[] = [];
 
-  private constructor(script: Script) {
+  private constructor(script: Script, host: string) {
+    this.target = { host, port: 0 };
     this.#server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       const connection = new RawConnection(socket);
       const index = this.connections.push(connection) - 1;
@@ -20,9 +23,8 @@ export class RawBackend implements AsyncDisposable {
   }
 
   static async start(script: Script = () => {}, host = "127.0.0.1"): Promise<RawBackend> {
-    const backend = new RawBackend(script);
-    backend.#server.listen(0, host);
-    await once(backend.#server, "listening");
+    const backend = new RawBackend(script, host);
+    await backend.up();
     return backend;
   }
 
@@ -36,13 +38,24 @@ export class RawBackend implements AsyncDisposable {
     });
   }
 
-  get target(): { host: string; port: number } {
-    const { address, port } = this.#server.address() as AddressInfo;
-    return { host: address, port };
-  }
-
   get open(): number {
     return this.connections.filter(({ socket }) => !socket.destroyed).length;
+  }
+
+  /** Nothing listens any more; open connections stay. */
+  async down(): Promise<void> {
+    this.#server.close();
+    // "close" would wait for the connections; the port is free at once.
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+
+  /** Listens again where it listened. */
+  async up(): Promise<void> {
+    if (this.#server.listening) return;
+    this.#server.listen(this.target.port, this.target.host);
+    await once(this.#server, "listening");
+    const { address, port } = this.#server.address() as AddressInfo;
+    this.target = { host: address, port };
   }
 
   async connection(index: number): Promise<RawConnection> {
@@ -59,14 +72,26 @@ export class RawBackend implements AsyncDisposable {
   }
 }
 
+/** The other end has gone, or the test has ended the connection. */
+export class ConnectionOver extends Error {
+  override readonly name = "ConnectionOver";
+
+  constructor(cause?: Error) {
+    super("the connection is over", { cause });
+  }
+}
+
 export class RawConnection {
   readonly socket: Socket;
-  received: Buffer = Buffer.alloc(0);
   receivedBytes = 0;
+  /** A 101 has been sent. */
+  switched = false;
   /** The other end's FIN has come. */
   ended = false;
   /** How the connection ended, once it has. */
   closedBy: "end" | "reset" | undefined;
+  #received: Buffer = Buffer.alloc(0);
+  #fresh: Buffer[] = [];
   #at = 0;
   #keeping = true;
   readonly #waiting = new Set<() => void>();
@@ -75,7 +100,7 @@ export class RawConnection {
     this.socket = socket;
     socket.on("data", (chunk) => {
       this.receivedBytes += chunk.length;
-      if (this.#keeping) this.received = Buffer.concat([this.received, chunk]);
+      if (this.#keeping) this.#fresh.push(chunk);
       this.#wake();
     });
     socket.on("end", () => {
@@ -91,6 +116,12 @@ export class RawConnection {
     });
   }
 
+  /** All that has been kept. */
+  get received(): Buffer {
+    if (this.#fresh.length > 0) this.#received = Buffer.concat([this.#received, ...this.#fresh.splice(0)]);
+    return this.#received;
+  }
+
   get text(): string {
     return this.received.toString("latin1");
   }
@@ -103,16 +134,21 @@ export class RawConnection {
   /** What has come since the last call, up to and with `mark`. */
   async takeUntil(mark: string): Promise<string> {
     const start = this.#at;
-    await this.#until(() => this.received.indexOf(mark, start, "latin1") >= 0);
+    await this.until(() => this.received.indexOf(mark, start, "latin1") >= 0);
     this.#at = this.received.indexOf(mark, start, "latin1") + mark.length;
     return this.received.toString("latin1", start, this.#at);
   }
 
   async take(bytes: number): Promise<Buffer> {
     const start = this.#at;
-    await this.#until(() => this.received.length >= start + bytes);
+    await this.until(() => this.receivedBytes >= start + bytes);
     this.#at = start + bytes;
     return this.received.subarray(start, this.#at);
+  }
+
+  /** What is taken next begins so many bytes behind the connection's start. */
+  skipTo(bytes: number): void {
+    this.#at = bytes;
   }
 
   /** The body of a chunked request, with its last chunk and trailer section. */
@@ -128,9 +164,10 @@ export class RawConnection {
   /** Each piece on its way before the next. */
   async send(...pieces: (string | Buffer)[]): Promise<void> {
     for (const piece of pieces) {
+      if (typeof piece === "string" && /(?:^|\r\n\r\n)HTTP\/1\.1 101 /.test(piece)) this.switched = true;
       await new Promise<void>((resolve, reject) => {
         this.socket.write(Buffer.from(piece as string, "latin1"), (error) =>
-          error ? reject(error) : resolve(),
+          error ? reject(new ConnectionOver(error)) : resolve(),
         );
       });
     }
@@ -159,7 +196,7 @@ export class RawConnection {
 
   /** Waits for the other end's FIN. */
   async untilEnded(): Promise<void> {
-    await this.#until(() => this.ended);
+    await this.until(() => this.ended);
   }
 
   /** Waits until the connection is over, and says how. */
@@ -173,14 +210,15 @@ export class RawConnection {
   }
 
   async untilReceived(bytes: number): Promise<void> {
-    await this.#until(() => this.receivedBytes >= bytes);
+    await this.until(() => this.receivedBytes >= bytes);
   }
 
-  #until(condition: () => boolean): Promise<void> {
+  /** Resolves when the condition holds, which is looked at whenever something comes or ends. */
+  until(condition: () => boolean): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#onWake(
         () => condition() || this.socket.destroyed,
-        () => (condition() ? resolve() : reject(new Error("the connection is over"))),
+        () => (condition() ? resolve() : reject(new ConnectionOver())),
       );
     });
   }

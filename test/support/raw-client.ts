@@ -79,5 +79,14 @@ export function helloOf(token: string, more: Partial<Hello> = {}): Control {
 }
 
 export function wanted(subdomain: string, more: Partial<TunnelRequest> = {}): TunnelRequest {
-  return { name: subdomain, kind: "HTTP", hostname: "", subdomain, target: "127.0.0.1:1", ...more };
+  return {
+    name: subdomain,
+    kind: "HTTP",
+    hostname: "",
+    subdomain,
+    target: "127.0.0.1:1",
+    hostHeader: "",
+    timeoutMs: 0,
+    ...more,
+  };
 }

@@ -48,7 +48,7 @@ export class RawVisitor {
   /** Everything taken since the start of the answer that is being read. */
   #taken = "";
 
-  private constructor(socket: Socket) {
+  protected constructor(socket: Socket) {
     this.socket = socket;
     socket.on("data", (chunk: Buffer) => {
       this.#unread.push(chunk);
@@ -68,9 +68,7 @@ export class RawVisitor {
   }
 
   static async connect(port: number, host = "127.0.0.1"): Promise<RawVisitor> {
-    const socket = connect({ port, host, allowHalfOpen: true, noDelay: true });
-    await once(socket, "connect");
-    return new RawVisitor(socket);
+    return new RawVisitor(await dialRaw(port, host));
   }
 
   /** Sends text, one byte a character, or bytes. */
@@ -213,6 +211,23 @@ export class RawVisitor {
     });
     this.#wake = undefined;
   }
+}
+
+/** A connection that stays half open when the other end has ended. */
+export async function dialRaw(port: number, host: string): Promise<Socket> {
+  const socket = connect({ port, host, allowHalfOpen: true, noDelay: true });
+  await once(socket, "connect");
+  return socket;
+}
+
+/** Names and values in turn, of lines as on the wire: "Name: value". */
+export function rawFields(...lines: string[]): string[] {
+  return lines
+    .flatMap((line) => line.split("\r\n"))
+    .flatMap((line) => {
+      const colon = line.indexOf(":");
+      return [line.slice(0, colon), line.slice(colon + 1).replace(/^ /, "")];
+    });
 }
 
 /** All values of a field. */

@@ -12,25 +12,43 @@ export class RelayedConnection {
   readonly #near: Socket;
   readonly #far: Socket;
   #held = false;
+  #halfOpen = false;
   /** Bytes that came from either end. */
   bytes = 0;
 
-  constructor(near: Socket, far: Socket, delayMs: number) {
+  /** @param delayMs asked for each piece */
+  constructor(near: Socket, far: Socket, delayMs: () => number) {
     this.#near = near;
     this.#far = far;
     for (const [from, to] of [
       [near, far],
       [far, near],
     ] as const) {
+      const way = new DelayedWay(delayMs);
       from.on("data", (chunk: Buffer) => {
         this.bytes += chunk.length;
-        if (delayMs === 0) to.write(chunk);
-        else setTimeout(() => to.write(chunk), delayMs);
+        way.pass(() => {
+          if (!to.write(chunk)) from.pause();
+        });
       });
-      from.on("end", () => to.end());
-      from.on("error", () => to.resetAndDestroy());
-      from.on("close", () => to.destroySoon());
+      to.on("drain", () => {
+        if (!this.#held) from.resume();
+      });
+      from.on("end", () => way.pass(() => to.end()));
+      from.on("error", () => {
+        if (!this.#halfOpen) to.resetAndDestroy();
+      });
+      from.on("close", () => {
+        if (!this.#halfOpen) to.destroySoon();
+      });
     }
+  }
+
+  /** One end sees a reset; the other one's connection stays open, and nobody is there any more. */
+  halfOpen(staysOpen: "near" | "far"): void {
+    this.#halfOpen = true;
+    this.hold();
+    (staysOpen === "near" ? this.#far : this.#near).resetAndDestroy();
   }
 
   /** A black hole: both sockets stay open, and nothing passes any more. */
@@ -63,6 +81,33 @@ export class RelayedConnection {
   }
 }
 
+/** What passes one way: everything in its order, after the delay of the moment when it came. */
+class DelayedWay {
+  readonly #delayMs: () => number;
+  readonly #waiting: { dueMs: number; deed: () => void }[] = [];
+
+  constructor(delayMs: () => number) {
+    this.#delayMs = delayMs;
+  }
+
+  pass(deed: () => void): void {
+    const delayMs = this.#delayMs();
+    if (delayMs === 0 && this.#waiting.length === 0) return deed();
+    this.#waiting.push({ dueMs: performance.now() + delayMs, deed });
+    if (this.#waiting.length === 1) this.#wait();
+  }
+
+  #wait(): void {
+    const [next] = this.#waiting;
+    if (!next) return;
+    setTimeout(() => {
+      this.#waiting.shift();
+      next.deed();
+      this.#wait();
+    }, next.dueMs - performance.now());
+  }
+}
+
 /** A TCP relay on loopback that stands for the network between two ends, and does to them what networks do. */
 export class Relay implements AsyncDisposable {
   readonly port: number;
@@ -71,25 +116,27 @@ export class Relay implements AsyncDisposable {
   /** All that were ever accepted, refused ones too. */
   accepted = 0;
   readonly #server: Server;
-  readonly #targetPort: number;
-  readonly #delayMs: number;
+  readonly #target: { host: string; port: number };
+  /** Each way. */
+  delayMs: number;
   readonly #waiting = new Set<() => void>();
   #mode: RelayMode = "pass";
 
-  private constructor(server: Server, targetPort: number, delayMs: number) {
+  private constructor(server: Server, target: { host: string; port: number }, delayMs: number) {
     this.#server = server;
-    this.#targetPort = targetPort;
-    this.#delayMs = delayMs;
+    this.#target = target;
+    this.delayMs = delayMs;
     this.port = (server.address() as AddressInfo).port;
     server.on("connection", (socket: Socket) => this.#accept(socket));
   }
 
-  /** @param options.delayMs each way */
-  static async to(targetPort: number, options: { delayMs?: number } = {}): Promise<Relay> {
+  /** @param options.host of the target; 127.0.0.1 if left out */
+  static async to(targetPort: number, options: { delayMs?: number; host?: string } = {}): Promise<Relay> {
     const server = createServer({ allowHalfOpen: true });
     server.listen(0, "127.0.0.1");
     await once(server, "listening");
-    return new Relay(server, targetPort, options.delayMs ?? 0);
+    const { delayMs = 0, host = "127.0.0.1" } = options;
+    return new Relay(server, { host, port: targetPort }, delayMs);
   }
 
   get mode(): RelayMode {
@@ -135,10 +182,14 @@ export class Relay implements AsyncDisposable {
       near.on("error", () => {});
       near.resetAndDestroy();
     } else {
-      const far = connect({ port: this.#targetPort, host: "127.0.0.1", allowHalfOpen: true, noDelay: true });
-      const connection = new RelayedConnection(near, far, this.#delayMs);
+      const far = connect({ ...this.#target, allowHalfOpen: true, noDelay: true });
+      const connection = new RelayedConnection(near, far, () => this.delayMs);
       this.connections.add(connection);
-      near.once("close", () => this.connections.delete(connection));
+      const over = (): void => {
+        if (near.closed && far.closed) this.connections.delete(connection);
+      };
+      near.once("close", over);
+      far.once("close", over);
       if (this.#mode === "hold") connection.hold();
     }
     for (const look of this.#waiting) look();

@@ -31,33 +31,42 @@ const NOT_TO_BE_NAMED: ReadonlySet<string> = new Set([
 /** Fields that frame or route a message, which trailers must not hold (RFC 9110 section 6.5.1). */
 const FRAMING: ReadonlySet<string> = new Set(["content-length", "host", "transfer-encoding"]);
 
-/** The visitor's end of its connection, as forwarding fields name it. */
+/** Who asks, as forwarding fields name it. */
 export interface Peer {
   /** The address as it stands in X-Forwarded-For. */
   address: string;
   /** The `for` node of RFC 7239 section 6, quoted where it must be. */
   forwardedFor: string;
+  /** By which the visitor came. */
+  scheme: "http" | "https";
+  /** The Host that the visitor sent, where a proxy in front has passed on another. */
+  host?: string;
 }
 
-export function peerOf(remoteAddress: string): Peer {
-  // IPv4 visitors of a socket that listens on :: have addresses such as ::ffff:203.0.113.7.
-  const address = remoteAddress.startsWith("::ffff:") ? remoteAddress.slice(7) : remoteAddress;
-  return { address, forwardedFor: address.includes(":") ? `"[${address}]"` : address };
+/** @param address in its plain spelling */
+export function peerOf(address: string): Peer {
+  return { address, forwardedFor: address.includes(":") ? `"[${address}]"` : address, scheme: "http" };
+}
+
+export interface ForwardingOptions {
+  peer: Peer;
+  /** What the local service gets as Host; if left out, what the visitor sent. */
+  hostHeader?: string | undefined;
+  /** The protocols to pass on; empty for a request that stays HTTP. */
+  upgrade: readonly string[];
 }
 
 /**
  * The fields that go to the local service: the visitor's own in their order, less what is about its connection, and who
  * the visitor is.
- *
- * @param upgrade the protocols to pass on; empty for a request that stays HTTP
  */
 export function requestFields(
   rawFields: RawFields,
   facts: RequestFacts,
-  peer: Peer,
-  upgrade: readonly string[],
+  { peer, hostHeader = facts.host, upgrade }: ForwardingOptions,
 ): RawFields {
   const fields: RawFields = [];
+  const { address, forwardedFor, scheme, host = facts.host } = peer;
   const named = namedFields(facts.connectionOptions);
   let hostSeen = false;
   let upgradeSeen = false;
@@ -67,7 +76,7 @@ export function requestFields(
     const lower = name.toLowerCase();
     if (lower === "host") {
       hostSeen = true;
-      fields.push(name, facts.host);
+      fields.push(name, hostHeader);
     } else if (upgrade.length > 0 && lower === "upgrade") {
       if (!upgradeSeen) fields.push(name, upgrade.join(", "));
       upgradeSeen = true;
@@ -78,16 +87,16 @@ export function requestFields(
       fields.push(name, rawFields[i + 1]!);
     }
   }
-  if (!hostSeen) fields.unshift("Host", facts.host);
+  if (!hostSeen) fields.unshift("Host", hostHeader);
   fields.push(
     "X-Forwarded-For",
-    peer.address,
+    address,
     "X-Forwarded-Proto",
-    "http",
+    scheme,
     "X-Forwarded-Host",
-    facts.host,
+    host,
     "Forwarded",
-    `for=${peer.forwardedFor};host=${tokenOrQuoted(facts.host)};proto=http`,
+    `for=${forwardedFor};host=${tokenOrQuoted(host)};proto=${scheme}`,
   );
   return fields;
 }
@@ -156,10 +165,16 @@ export function interimFields(fields: RawFields): RawFields {
 /** Trailers that may go on, in either direction; `undefined` if one of them would frame or route the message. */
 export function trailerFields(fields: RawFields): RawFields | undefined {
   for (let i = 0; i < fields.length; i += 2) if (FRAMING.has(canonical(fields[i]!))) return undefined;
-  return withoutFields(
-    fields,
-    (name) => HOP_BY_HOP.has(name) || name === "trailer" || isSetHere(canonical(name)),
-  );
+  return withoutFields(fields, (lower) => {
+    const name = canonical(lower);
+    return HOP_BY_HOP.has(name) || name === "trailer" || isSetHere(name);
+  });
+}
+
+/** As `trailerFields`, for a request. Connection in a trailer has node's parser refuse all that follows. */
+export function requestTrailers(fields: RawFields): RawFields | undefined {
+  for (let i = 0; i < fields.length; i += 2) if (canonical(fields[i]!) === "connection") return undefined;
+  return trailerFields(fields);
 }
 
 /** Whether a field of a request is not for the local service. */

@@ -1,12 +1,15 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import type { Log } from "../../../runtime/log.ts";
+import { Tally } from "../../../runtime/tally.ts";
 import type { Route } from "../../routing/route.ts";
 import { refusalForClientError, type ClientError } from "./client-error.ts";
 import { listen, type Address } from "./listen.ts";
 import { refuseInput } from "./refused-input.ts";
+import { OpenRequests, type RequestLimits } from "./open-requests.ts";
 import { malformedRequest, NO_CONNECT } from "./refusals.ts";
 import { checkRequest } from "./request-check.ts";
+import { TrustedProxies } from "./trusted-proxies.ts";
 import { protocolsToOffer, visitUpgrade } from "./upgrade.ts";
 import { Visit, type VisitContext } from "./visit.ts";
 import { VisitorConnection } from "./visitor-connection.ts";
@@ -22,18 +25,27 @@ export interface HttpEdgeOptions {
   /** By normalised hostname. */
   findRoute: (hostname: string) => Route | undefined;
   log: Pick<Log, "info" | "warn">;
-  /** How long the head of an answer may take after the last byte of the request; 2 minutes. */
-  responseTimeoutMs?: number | undefined;
-  /** How long a request's head may take; a minute. */
-  headTimeoutMs?: number | undefined;
-  /** How long a connection may wait for its next request; 75 seconds. */
-  keepAliveMs?: number | undefined;
+  /** Whose X-Forwarded-* are believed: addresses and ranges. */
+  trustedProxies: readonly string[];
+  /** How long a request waits for a client that may come back. */
+  holdMs: number;
+  /** How long the head of an answer may take after the last byte of the request. */
+  timeoutMs: number;
+  limits: EdgeLimits;
   /** How long a visitor may take to read an answer that ends its connection; 5 seconds. */
   lingerMs?: number | undefined;
-  /** Of a request's head; 32 KiB. */
-  maxHeadBytes?: number | undefined;
-  /** Of a request's head; 256. */
-  maxFields?: number | undefined;
+}
+
+/** As in the config (server/limits.ts). */
+export interface EdgeLimits extends RequestLimits {
+  headBytes: number;
+  headFields: number;
+  headTimeoutMs: number;
+  idleTimeoutMs: number;
+  stalledTimeoutMs: number;
+  bodyBytes: number;
+  connections: number;
+  connectionsPerVisitor: number;
 }
 
 /** Where visitors arrive over HTTP. */
@@ -46,37 +58,46 @@ export interface HttpEdge {
 }
 
 const KIB = 1024;
+/** How often the log may say that visitors are turned away. */
+const WARN_MS = 60_000;
 const FLOOD = malformedRequest("What was sent is no HTTP request.");
 
 /** @throws Error that says which option to change if the port cannot be listened on */
 export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge> {
-  const { log, keepAliveMs = 75_000, headTimeoutMs = 60_000, maxHeadBytes = 32 * KIB } = options;
-  const rules = { maxFields: options.maxFields ?? 256, defaultHost: options.domain };
-  const limits = {
-    strayBytes: maxHeadBytes + 128 * KIB,
+  const { log, limits, holdMs, timeoutMs } = options;
+  const { headTimeoutMs, stalledTimeoutMs } = limits;
+  const rules = { maxFields: limits.headFields, defaultHost: options.domain };
+  const connectionLimits = {
+    strayBytes: limits.headBytes + 128 * KIB,
     lingerMs: options.lingerMs ?? 5_000,
     lingerBytes: 4 * KIB * KIB,
   };
+  const proxies = new TrustedProxies(options.trustedProxies);
   let stopping = false;
   const context: VisitContext = {
     findRoute: options.findRoute,
     log,
-    responseTimeoutMs: options.responseTimeoutMs ?? 120_000,
+    proxies,
+    requests: new OpenRequests(limits),
+    bodyBytes: limits.bodyBytes,
+    holdMs,
+    timeoutMs,
     get stopping() {
       return stopping;
     },
   };
   const connections = new Map<Socket, VisitorConnection>();
+  const connectionsOf = new Tally();
   let onEmptied: (() => void) | undefined;
 
   const server = createServer({
     insecureHTTPParser: false,
-    maxHeaderSize: maxHeadBytes,
+    maxHeaderSize: limits.headBytes,
     headersTimeout: headTimeoutMs,
     connectionsCheckingInterval: Math.min(5_000, headTimeoutMs),
     // It would cut long uploads.
     requestTimeout: 0,
-    keepAliveTimeout: keepAliveMs,
+    keepAliveTimeout: limits.idleTimeoutMs,
     // Missing and doubled Hosts get a page of ours.
     requireHostHeader: false,
     noDelay: true,
@@ -87,18 +108,33 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
   });
   // Node would drop further fields without a word; they are counted in the check.
   server.maxHeadersCount = 0;
+  server.maxConnections = limits.connections;
 
   server.on("connection", (socket: Socket) => {
     const connection = new VisitorConnection({
       socket,
-      limits,
+      limits: connectionLimits,
+      proxies,
       onFlood: () => refuseInput(connection, FLOOD, log),
       onClosed: () => {
         connections.delete(socket);
+        connectionsOf.remove(connection.peer.address);
         if (connections.size === 0) onEmptied?.();
       },
     });
+    const { peer, trusted } = connection;
     connections.set(socket, connection);
+    connectionsOf.add(peer.address);
+    if (connectionsOf.of(peer.address) > limits.connectionsPerVisitor && !trusted) {
+      socket.destroy();
+      warnNowAndThen(
+        { visitor: peer.address },
+        "a visitor's connection was closed: limits.connections_per_visitor",
+      );
+    }
+  });
+  server.on("drop", () => {
+    warnNowAndThen({}, "a visitor's connection was closed: limits.connections");
   });
 
   const visit = (request: IncomingMessage, response: ServerResponse): void => {
@@ -139,13 +175,18 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
   });
 
   const address = await listen(server, options);
+  // Descriptors may have run out; what is open goes on.
+  server.on("error", (error) => warnNowAndThen({ error }, "a visitor's connection could not be taken"));
   let warnedAt = -Infinity;
-  server.on("error", (error) => {
-    // Descriptors may have run out; what is open goes on, and a line a minute is enough.
-    if (performance.now() - warnedAt < 60_000) return;
+  function warnNowAndThen(fields: Record<string, unknown>, message: string): void {
+    if (performance.now() - warnedAt < WARN_MS) return;
     warnedAt = performance.now();
-    log.warn({ error }, "a visitor's connection could not be taken");
-  });
+    log.warn(fields, message);
+  }
+  const stallTimer = setInterval(() => {
+    const now = performance.now();
+    for (const connection of connections.values()) connection.cutIfStalled(now, stalledTimeoutMs);
+  }, stalledTimeoutMs / 10);
 
   return {
     address,
@@ -168,6 +209,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       // Node says `closed` before the last connections have told their visits.
       await Promise.all([closed, emptied]);
       clearTimeout(timer);
+      clearInterval(stallTimer);
     },
   };
 }

@@ -9,6 +9,11 @@ interface Internals {
   _sent100: boolean;
 }
 
+/** The body has come whole, be it that nobody asked for it to go on: the next request begins where it should. */
+export function bodyHasCome(response: ServerResponse): void {
+  (response as unknown as Internals)._sent100 = true;
+}
+
 /** Writes a 1xx answer ahead of the final one. Its place among the answers of a connection is kept. */
 export function writeInterim(response: ServerResponse, head: ResponseHead): void {
   const internals = response as unknown as Internals;

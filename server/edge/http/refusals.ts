@@ -39,6 +39,20 @@ export const TOO_MANY_FIELDS: Refusal = {
   close: true,
 };
 
+export const BODY_TOO_LARGE: Refusal = {
+  status: 413,
+  code: "BODY_TOO_LARGE",
+  sentence: "The request's body is larger than this server takes.",
+};
+
+/** RFC 6585 section 4. */
+export const TOO_MANY_REQUESTS = {
+  visitor: tooMany("VISITOR_LIMIT", "Too many requests from your address are open at this server."),
+  tunnel: tooMany("TUNNEL_LIMIT", "Too many requests to this address are open."),
+  key: tooMany("KEY_LIMIT", "Too many requests to tunnels of this address's owner are open."),
+  client: tooMany("CLIENT_LIMIT", "The tunnel's client serves as many requests as it may at the moment."),
+} as const;
+
 export const HEAD_TIMEOUT: Refusal = {
   status: 408,
   code: "HEAD_TIMEOUT",
@@ -139,6 +153,10 @@ const STREAM_FAILURES: Record<StreamFailure, Refusal> = {
   COMPLETE: failed("COMPLETE", "The tunnel's client ended the request without an answer."),
   LINK_LOST: failed("LINK_LOST", "The connection to the tunnel's client was lost before the answer came."),
 };
+
+function tooMany(code: string, sentence: string): Refusal {
+  return { status: 429, code, sentence, retryAfter: 5 };
+}
 
 function failed(code: StreamFailure, sentence: string): Refusal {
   return { status: 502, code, sentence };

@@ -29,6 +29,11 @@ export class Upload {
     });
   }
 
+  /** Nothing comes until `resume`. */
+  pause(): void {
+    this.#body.pause();
+  }
+
   resume(): void {
     if (this.state === "flowing") this.#body.resume();
   }

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
+import { TunnelError } from "../../../link/errors.ts";
 import {
   encodeFields,
   encodeRequestHead,
@@ -12,11 +13,23 @@ import type { Route } from "../../routing/route.ts";
 import { logAccess } from "./access-log.ts";
 import { Answer } from "./answer.ts";
 import { errorAnswer } from "./error-page.ts";
-import { requestFields, trailerFields } from "./forwarding.ts";
-import { writeInterim } from "./interim.ts";
-import { malformedRequest, NO_ANSWER, NO_TUNNEL, OFFLINE, refusalFor, type Refusal } from "./refusals.ts";
+import { requestFields, requestTrailers, type Peer } from "./forwarding.ts";
+import { Hold } from "./hold.ts";
+import { bodyHasCome, writeInterim } from "./interim.ts";
+import type { OpenRequests } from "./open-requests.ts";
+import {
+  BODY_TOO_LARGE,
+  malformedRequest,
+  NO_ANSWER,
+  NO_TUNNEL,
+  OFFLINE,
+  refusalFor,
+  TOO_MANY_REQUESTS,
+  type Refusal,
+} from "./refusals.ts";
 import type { RequestFacts } from "./request-check.ts";
 import { newRequestId } from "./request-id.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 import { Upload } from "./upload.ts";
 import type { Turn, VisitorConnection } from "./visitor-connection.ts";
 
@@ -25,8 +38,14 @@ export interface VisitContext {
   /** By normalised hostname. */
   findRoute: (hostname: string) => Route | undefined;
   readonly log: Pick<Log, "info">;
+  readonly proxies: TrustedProxies;
+  readonly requests: OpenRequests;
+  /** Of a request's body. */
+  readonly bodyBytes: number;
+  /** How long a request waits for a client that may come back. */
+  readonly holdMs: number;
   /** How long the head of the answer may take after the last sign of life. */
-  readonly responseTimeoutMs: number;
+  readonly timeoutMs: number;
   /** No connection is kept for another request. */
   readonly stopping: boolean;
 }
@@ -46,10 +65,14 @@ export interface UpgradeOffer {
 
 /** One visitor's request, and the stream that carries it. */
 export class Visit implements StreamHandler, Turn {
+  readonly readsBehindEnd = true;
   readonly requestId = newRequestId();
   readonly #context: VisitContext;
   readonly #connection: VisitorConnection;
   readonly #request: IncomingMessage;
+  /** Who asks, also where a proxy in front stands between. */
+  readonly #peer: Peer;
+  readonly #visitor: string;
   readonly #response: ServerResponse;
   readonly #body: Readable;
   readonly #facts: RequestFacts | undefined;
@@ -61,6 +84,9 @@ export class Visit implements StreamHandler, Turn {
   /** Why the edge answers by itself, known before the visit's turn. */
   #refusal: Refusal | undefined;
   #route: Route | undefined;
+  /** Counted among those of its tunnel, key and visitor. */
+  #counted = false;
+  #hold: Hold | undefined;
   #stream: LinkStream | undefined;
   /** Absent for a request without a body. */
   #upload: Upload | undefined;
@@ -68,6 +94,8 @@ export class Visit implements StreamHandler, Turn {
   #unreadable = false;
   /** Bytes of the stream that wait in the visitor's socket. */
   #owed = 0;
+  /** The stream that has ended, while bytes of it still wait in the visitor's socket. */
+  #unread: LinkStream | undefined;
   #timer: NodeJS.Timeout | undefined;
   #failure: string | undefined;
   #detail: string | undefined;
@@ -90,6 +118,9 @@ export class Visit implements StreamHandler, Turn {
     this.#request = options.request;
     this.#response = options.response;
     this.#body = options.body ?? options.request;
+    const { peer, visitor, trusted } = options.connection;
+    this.#peer = trusted ? options.context.proxies.visitorBehind(peer, options.request.rawHeaders) : peer;
+    this.#visitor = trusted ? this.#peer.address : visitor;
     this.#upgrade = options.upgrade;
     if ("sentence" in options.checked) this.#refusal = options.checked;
     else this.#facts = options.checked;
@@ -116,15 +147,14 @@ export class Visit implements StreamHandler, Turn {
     const facts = this.#facts;
     if (this.#refusal || !facts) return this.#refuse(this.#refusal ?? NO_TUNNEL);
     if (facts.bodyLength !== 0) this.#upload = this.#readBody();
-    this.#route = this.#context.findRoute(facts.hostname);
-    if (!this.#route) return this.#refuse(NO_TUNNEL);
-    this.#open(facts, this.#route);
+    if (facts.bodyLength > this.#context.bodyBytes) return this.#refuse(BODY_TOO_LARGE);
+    this.#pass(facts);
   }
 
   writable(): void {
     const owed = this.#owed;
     this.#owed = 0;
-    if (owed > 0) this.#stream?.consumed(owed);
+    if (owed > 0) (this.#stream ?? this.#unread)?.consumed(owed);
   }
 
   broken(refusal: Refusal): void {
@@ -138,12 +168,13 @@ export class Visit implements StreamHandler, Turn {
     else if (this.#answer.state === "sent") this.#connection.linger();
   }
 
-  visitorLeft(): void {
+  visitorLeft(failure = "VISITOR_LEFT"): void {
     if (!this.#switched) {
       this.#stream?.reset("CANCELLED", "the visitor left");
       this.#stream = undefined;
-      if (this.#answer.state !== "sent") this.#failure ??= "VISITOR_LEFT";
+      if (this.#answer.state !== "sent") this.#failure ??= failure;
     }
+    this.#unread?.reset("CANCELLED", "the visitor left");
     this.#finish();
   }
 
@@ -182,10 +213,12 @@ export class Visit implements StreamHandler, Turn {
   end(trailers: Buffer | undefined): void {
     if (!this.#answer.end(trailers)) return this.#violation("less body than the head says, or bad trailers");
     if (this.#upgrade) this.#endRefusedUpgrade();
-    else if (this.#uploaded) this.#stream = undefined;
+    else if (this.#uploaded) this.#leaveStream();
   }
 
   reset(code: StreamFailure, detail: string): void {
+    // Both ends have said all, and this visitor does not read it: only its connection can make room.
+    if (this.#unread && code === "OVERLOADED") return this.#connection.cut(this.#answer.endsByClose);
     this.#stream = undefined;
     // An end that was still on its way says nothing that the length has not said.
     if (this.#answer.full) this.#answer.end(undefined);
@@ -203,19 +236,58 @@ export class Visit implements StreamHandler, Turn {
     this.#upload?.resume();
   }
 
-  #open(facts: RequestFacts, route: Route): void {
-    if (!route.open) return this.#refuse(OFFLINE);
-    const { peer, visitor } = this.#connection;
-    const protocols = this.#upgrade?.protocols ?? [];
-    const fields = requestFields(this.#request.rawHeaders, facts, peer, protocols);
+  /** Passes the request on to where its Host leads at the moment. */
+  #pass(facts: RequestFacts): void {
+    const route = this.#context.findRoute(facts.hostname);
+    this.#route ??= route;
+    if (!route) return this.#refuse(NO_TUNNEL);
+    const tooMany = this.#count(route);
+    if (tooMany) return this.#refuse(tooMany);
+    if (route.open) this.#open(facts, route, route.open);
+    else this.#waitFor(facts, route);
+  }
+
+  /** Counts the request among those that are open. */
+  #count(route: Route): Refusal | undefined {
+    if (this.#counted) return undefined;
+    const refusal = this.#context.requests.open(route, this.#peer.address);
+    this.#counted = refusal === undefined;
+    return refusal;
+  }
+
+  #waitFor(facts: RequestFacts, { whenBack }: Route): void {
+    const ms = this.#startedAt + this.#context.holdMs - performance.now();
+    if (!whenBack || ms <= 0) return this.#refuse(OFFLINE);
+    this.#upload?.pause();
+    this.#hold = new Hold({
+      whenBack,
+      ms,
+      back: () => {
+        this.#upload?.resume();
+        this.#pass(facts);
+      },
+      tooLong: () => this.#refuse(OFFLINE),
+    });
+  }
+
+  #open(facts: RequestFacts, route: Route, open: NonNullable<Route["open"]>): void {
+    const fields = requestFields(this.#request.rawHeaders, facts, {
+      peer: this.#peer,
+      hostHeader: route.hostHeader,
+      upgrade: this.#upgrade?.protocols ?? [],
+    });
     const head = encodeRequestHead({ method: this.#request.method!, target: facts.target, fields });
     const end = facts.bodyLength === 0 && !this.#upgrade;
-    this.#timer = setTimeout(timedOut, this.#context.responseTimeoutMs, this);
+    this.#timer = setTimeout(timedOut, route.timeoutMs ?? this.#context.timeoutMs, this);
     try {
-      const stream = route.open({ requestId: this.requestId, visitor, head, end }, this);
+      const stream = open({ requestId: this.requestId, visitor: this.#visitor, head, end }, this);
       if (!this.#failure) this.#stream = stream;
     } catch (error) {
-      this.#fail(OFFLINE, error instanceof Error ? error.message : String(error));
+      const full = error instanceof TunnelError && error.code === "overloaded";
+      this.#fail(
+        full ? TOO_MANY_REQUESTS.client : OFFLINE,
+        error instanceof Error ? error.message : String(error),
+      );
     }
   }
 
@@ -228,6 +300,7 @@ export class Visit implements StreamHandler, Turn {
       body: this.#body,
       take: (chunk) => {
         this.#timer?.refresh();
+        if (this.#upload!.bytes > this.#context.bodyBytes) this.#bodyTooLarge();
         return this.#stream?.write(chunk) !== false;
       },
       droppedEnough: () => this.#connection.discardedEnough,
@@ -238,14 +311,15 @@ export class Visit implements StreamHandler, Turn {
   #bodyEnded(): void {
     const { rawTrailers } = this.#request;
     if (this.#unreadable) return;
-    const trailers = rawTrailers.length > 0 ? trailerFields(rawTrailers) : [];
+    bodyHasCome(this.#response);
+    const trailers = rawTrailers.length > 0 ? requestTrailers(rawTrailers) : [];
     if (!trailers) {
       this.broken(malformedRequest("The request's trailers hold a field that belongs in its head."));
       return;
     }
     this.#timer?.refresh();
     if (!this.#upgrade) this.#stream?.end(trailers.length > 0 ? encodeFields(trailers) : undefined);
-    if (this.answered) this.#stream = undefined;
+    if (this.answered) this.#leaveStream();
     this.#leaveWhenDone();
   }
 
@@ -261,6 +335,12 @@ export class Visit implements StreamHandler, Turn {
   #dropBody(): void {
     this.#upload?.drop();
     if (!this.#uploaded && this.#answer.state === "sent") this.#connection.discard();
+  }
+
+  #bodyTooLarge(): void {
+    this.#stream?.reset("CANCELLED", "the request's body is larger than the server takes");
+    this.#stream = undefined;
+    if (!this.answered) this.#refuse(BODY_TOO_LARGE);
   }
 
   timeOut(): void {
@@ -286,6 +366,7 @@ export class Visit implements StreamHandler, Turn {
   /** Answers with a page, or cuts an answer that has begun. */
   #refuse(refusal: Refusal): void {
     this.#stopTimer();
+    this.#hold?.end();
     this.#failure ??= refusal.code;
     if (refusal.close) this.#unreadable = true;
     if (this.#answer.state !== "none") {
@@ -298,7 +379,15 @@ export class Visit implements StreamHandler, Turn {
     this.#dropBody();
   }
 
+  /** Nothing more comes; what waits in the socket is still owed. */
+  #leaveStream(): void {
+    if (this.#owed > 0) this.#unread = this.#stream;
+    this.#stream = undefined;
+  }
+
   #answerSent(): void {
+    this.writable();
+    this.#unread = undefined;
     this.#upgrade?.refused();
     if (this.#upload?.state === "dropped") this.#connection.discard();
     if (!this.#unreadable && !this.#upgrade) return this.#leaveWhenDone();
@@ -319,12 +408,14 @@ export class Visit implements StreamHandler, Turn {
 
   #finish(): void {
     this.#stopTimer();
+    this.#hold?.end();
     if (this.#logged) return;
     this.#logged = true;
-    const { socket, visitor } = this.#connection;
+    if (this.#counted) this.#context.requests.close(this.#route!, this.#peer.address);
+    const { socket } = this.#connection;
     logAccess(this.#context.log, {
       requestId: this.requestId,
-      visitor,
+      visitor: this.#visitor,
       method: this.#request.method,
       host: this.#facts?.hostname ?? this.#request.headers.host,
       target: this.#request.url,

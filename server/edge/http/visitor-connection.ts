@@ -1,6 +1,8 @@
 import { Socket } from "node:net";
+import { plainAddress } from "../../../runtime/ip-address.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
 import type { Refusal } from "./refusals.ts";
+import type { TrustedProxies } from "./trusted-proxies.ts";
 
 /** A request on a connection, from its head to the end of its answer. */
 export interface Turn {
@@ -14,8 +16,8 @@ export interface Turn {
   writable(): void;
   /** What follows of the request cannot be read. */
   broken(refusal: Refusal): void;
-  /** Nobody is there any more. */
-  visitorLeft(): void;
+  /** Nobody is there any more. @param failure why, if the visitor was cut off */
+  visitorLeft(failure?: string): void;
 }
 
 export interface ConnectionLimits {
@@ -32,9 +34,12 @@ export interface ConnectionLimits {
  */
 export class VisitorConnection {
   readonly socket: Socket;
+  /** The other end: a visitor, or a proxy in front. */
   readonly peer: Peer;
-  /** The visitor's address and port, for logs. */
+  /** Its address and port, for logs. */
   readonly visitor: string;
+  /** The other end is believed when it says who asks. */
+  readonly trusted: boolean;
   readonly #limits: ConnectionLimits;
   #active: Turn | undefined;
   #waiting: Turn[] = [];
@@ -48,20 +53,25 @@ export class VisitorConnection {
   #held = false;
   #discardTimer: NodeJS.Timeout | undefined;
   #discardedBytes = 0;
+  /** What had moved when that was last looked at, and when that had last changed. */
+  #movedBytes = 0;
+  #movedAt = 0;
   readonly #onFlood: () => void;
   readonly #onClosed: () => void;
 
   constructor(options: {
     socket: Socket;
     limits: ConnectionLimits;
+    proxies: TrustedProxies;
     /** The visitor sends bytes without end that are no request. */
     onFlood: () => void;
     onClosed: () => void;
   }) {
     const { socket } = options;
     this.socket = socket;
-    this.peer = peerOf(socket.remoteAddress ?? "0.0.0.0");
+    this.peer = peerOf(plainAddress(socket.remoteAddress ?? "") ?? "0.0.0.0");
     const { address } = this.peer;
+    this.trusted = options.proxies.trusts(address);
     this.visitor = `${address.includes(":") ? `[${address}]` : address}:${socket.remotePort ?? 0}`;
     this.#limits = options.limits;
     this.#onFlood = options.onFlood;
@@ -143,6 +153,25 @@ export class VisitorConnection {
   cut(reset: boolean): void {
     if (reset) this.socket.resetAndDestroy();
     else this.socket.destroy();
+  }
+
+  /**
+   * Cuts the connection off if nothing has moved for so long although the visitor has something to send or to read.
+   *
+   * @param now to be called with, every now and then
+   */
+  cutIfStalled(now: number, ms: number): void {
+    const { bytesRead, bytesWritten, writableLength } = this.socket;
+    const moved = bytesRead + bytesWritten - writableLength;
+    // Nothing is read while requests wait for their turn: then nobody knows whether the visitor is still there.
+    const owing = writableLength > 0 || this.#held || this.#active?.received === false;
+    if (!owing || moved !== this.#movedBytes) {
+      this.#movedBytes = moved;
+      this.#movedAt = now;
+    } else if (now - this.#movedAt >= ms) {
+      this.#active?.visitorLeft("STALLED");
+      this.cut(true);
+    }
   }
 
   /** Closes an idle connection at once, and any other behind its answer. */

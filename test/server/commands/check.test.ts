@@ -54,7 +54,7 @@ test("warnings follow the summary", () => {
 test("problems are listed, and the exit code is 2", () => {
   expect(check("http: { prot: 1 }\nkeys: 3\n")).toEqual({
     exitCode: 2,
-    output: `${file}:1:9  http.prot: unknown option. Known here: listen, domain\n${file}:2:7  keys: expected a list, got 3\n`,
+    output: `${file}:1:9  http.prot: unknown option. Known here: listen, domain, public_url, trusted_proxies, hold_ms, timeout_ms\n${file}:2:7  keys: expected a list, got 3\n`,
   });
 });
 

@@ -15,7 +15,7 @@ import {
   keyRevoke,
   keyShow,
 } from "../../../server/commands/key.ts";
-import type { ServerConfig } from "../../../server/config.ts";
+import { loadServerConfig, type ServerConfig } from "../../../server/config.ts";
 import { loadOrCreateCertificate } from "../../../server/grpc/certificate.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
@@ -26,7 +26,7 @@ const CONFIGURED: ServerConfig["keys"][number] = {
   name: "office",
   secret: SECRET,
   hostnames: ["app.example.com"],
-  tunnels: [{ name: "web", type: "http", hostname: "app.example.com", target: "127.0.0.1:3000" }],
+  tunnels: [{ name: "web", kind: "HTTP", hostname: "app.example.com", target: "127.0.0.1:3000" }],
 };
 
 test("generate prints lines that are YAML for the config, with a fresh secret that it takes", async () => {
@@ -311,10 +311,11 @@ function contextFor(options: {
     keys = [],
   } = options;
   const lines: string[] = [];
+  const { config: defaults } = loadServerConfig(undefined, {}, { dataDir });
   const config: ServerConfig = {
-    http: { listen: { port: 8080 }, domain: "example.com" },
+    ...defaults,
+    http: { ...defaults.http, domain: "example.com" },
     grpc: { listen, tls, ...(publicAddress && { publicAddress }) },
-    dataDir,
     keys,
   };
   const context: KeyCommandContext = {

@@ -4,6 +4,7 @@ import type { AddressInfo } from "node:net";
 import { describe, expect, test, vi } from "vitest";
 import { connect as connectToServer } from "../../../client/connection/connect.ts";
 import { linkService } from "../../../link/contract.ts";
+import { UnreadBudget } from "../../../link/unread-budget.ts";
 import { startGrpcServer } from "../../../server/grpc/grpc-server.ts";
 import { WINDOW_BYTES } from "../../../server/grpc/http2-windows.ts";
 import { makeCertificate } from "../../support/certificates.ts";
@@ -54,6 +55,7 @@ test("the client lets a server send 16 MiB unread, for a call and for the connec
   await once(server, "listening");
   const cut = new AbortController();
   const connecting = connectToServer({
+    unreadBudget: new UnreadBudget(),
     server: {
       key: {
         keyId: Buffer.alloc(8),

@@ -1,5 +1,11 @@
 import { expect, test } from "vitest";
-import { normalizeHostname, normalizeSubdomain, splitHostPort } from "../../../server/routing/hostname.ts";
+import {
+  normalizeHostname,
+  normalizePublicName,
+  normalizeSubdomain,
+  splitHostPort,
+  wildcardsOver,
+} from "../../../server/routing/hostname.ts";
 
 test.each([
   ["app.example.com", "app.example.com"],
@@ -153,4 +159,35 @@ test.each([
   "x[::1]",
 ])("Host: %j is refused", (header) => {
   expect(splitHostPort(header)).toBeUndefined();
+});
+
+test.each([
+  ["*", "*"],
+  ["*.Example.COM.", "*.example.com"],
+  ["*.localhost", "*.localhost"],
+  ["*.münchen.example", "*.xn--mnchen-3ya.example"],
+  ["App.example.com", "app.example.com"],
+])("%s is a public name", (text, name) => {
+  expect(normalizePublicName(text)).toBe(name);
+});
+
+test.each([
+  "",
+  "*.",
+  "**",
+  "*.*",
+  "*.*.com",
+  "a.*",
+  "*a.com",
+  "*.127.0.0.1",
+  "*.a:80",
+  `*.${"a.".repeat(126)}a`,
+])("%s is no public name", (text) => {
+  expect(normalizePublicName(text)).toBeUndefined();
+});
+
+test("the wildcards over a name are the closest first, and none over a single label", () => {
+  expect([...wildcardsOver("a.b.example.com")]).toEqual(["*.b.example.com", "*.example.com", "*.com"]);
+  expect([...wildcardsOver("*.example.com")]).toEqual(["*.com"]);
+  expect([...wildcardsOver("localhost")]).toEqual([]);
 });

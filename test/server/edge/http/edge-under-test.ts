@@ -2,9 +2,11 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { onTestFinished, vi } from "vitest";
 import {
   startHttpEdge,
+  type EdgeLimits,
   type HttpEdge,
   type HttpEdgeOptions,
 } from "../../../../server/edge/http/http-edge.ts";
+import { limitOptions } from "../../../../server/limits.ts";
 import type { Route } from "../../../../server/routing/route.ts";
 import { FakeRoute } from "../../../support/fake-route.ts";
 import { RawVisitor } from "../../../support/raw-visitor.ts";
@@ -12,6 +14,8 @@ import { RawVisitor } from "../../../support/raw-visitor.ts";
 export interface AccessLine {
   [field: string]: unknown;
 }
+
+type EdgeTestOptions = Partial<Omit<HttpEdgeOptions, "limits"> & { limits: Partial<EdgeLimits> }>;
 
 /** An edge on a free port, with a tunnel at `app.test` and one at `away.test` whose client is not there. */
 export class EdgeUnderTest implements AsyncDisposable {
@@ -28,7 +32,7 @@ export class EdgeUnderTest implements AsyncDisposable {
     this.#onLine = onLine;
   }
 
-  static async start(options: Partial<HttpEdgeOptions> = {}): Promise<EdgeUnderTest> {
+  static async start({ limits, ...options }: EdgeTestOptions = {}): Promise<EdgeUnderTest> {
     const route = new FakeRoute();
     const lines: AccessLine[] = [];
     const onLine = new Set<() => void>();
@@ -46,6 +50,10 @@ export class EdgeUnderTest implements AsyncDisposable {
       port: 0,
       domain: "app.test",
       findRoute,
+      trustedProxies: [],
+      holdMs: 0,
+      timeoutMs: 120_000,
+      limits: { ...limitOptions.parse({}), ...limits },
       log: { info, warn: info },
       ...options,
     });

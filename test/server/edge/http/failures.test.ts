@@ -160,15 +160,27 @@ describe("a page", () => {
 
 describe("a service that does not answer in time", () => {
   test("is a 504, and its stream is reset", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 30 });
+    await using world = await EdgeUnderTest.start({ timeoutMs: 30 });
     const visitor = await world.send(get());
     const visit = await world.route.next();
     expect((await visitor.answer()).status).toBe(504);
     expect(visit.wasReset?.code).toBe("TIMEOUT");
   });
 
+  test("has its tunnel's own time, if that has one", async () => {
+    await using world = await EdgeUnderTest.start({ timeoutMs: 1_000 });
+    world.route.timeoutMs = 60_000;
+    const clock = holdClock();
+    const visitor = await world.send(get());
+    const visit = await world.route.next();
+    clock.advance(59_000);
+    expect(visit.wasReset).toBeUndefined();
+    clock.advance(2_000);
+    expect((await visitor.answer()).status).toBe(504);
+  });
+
   test("has more time as long as the upload goes on", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 1_000 });
+    await using world = await EdgeUnderTest.start({ timeoutMs: 1_000 });
     const clock = holdClock();
     const visitor = await world.send("POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 6\r\n\r\n");
     const visit = await world.route.next();
@@ -183,7 +195,7 @@ describe("a service that does not answer in time", () => {
   });
 
   test("has no limit behind its head", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 1_000 });
+    await using world = await EdgeUnderTest.start({ timeoutMs: 1_000 });
     const clock = holdClock();
     const visitor = await world.send(get());
     const visit = await world.route.next();

@@ -178,12 +178,23 @@ describe("the request's body", () => {
     expect(visit.ended).toBe(false);
     expect(visit.values("trailer")).toEqual(["X-Sum"]);
     visitor.send(
-      "6\r\n world\r\n0\r\nX-Sum: 1\r\nx-sum: 2\r\nX-Forwarded-For: 1.2.3.4\r\nConnection: x\r\n\r\n",
+      "6\r\n world\r\n0\r\nX-Sum: 1\r\nx-sum: 2\r\nX-Forwarded-For: 1.2.3.4\r\nKeep-Alive: x\r\n\r\n",
     );
     await visit.until(() => visit.ended);
     expect(visit.body.toString()).toBe("hello world");
     expect(visit.trailers).toBe("X-Sum: 1\r\nx-sum: 2\r\n");
   });
+
+  test.each(["Connection: close", "CONNECTION: x", "Content-Length: 1", "Host: a", "Transfer_Encoding: x"])(
+    "with the trailer %s is refused, since what follows could not be read",
+    async (trailer) => {
+      await using world = await EdgeUnderTest.start({ lingerMs: 50 });
+      const visitor = await world.send(
+        `POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n${trailer}\r\n\r\n`,
+      );
+      expect((await visitor.answer()).status).toBe(400);
+    },
+  );
 
   test("of no length, in chunks, ends without trailers", async () => {
     await using world = await EdgeUnderTest.start();
@@ -286,3 +297,14 @@ const SET_HERE = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "F
 function names(fields: string[]): string[] {
   return fields.filter((_, i) => i % 2 === 0);
 }
+
+test("a tunnel's host header takes the place of the visitor's, which stands in X-Forwarded-Host", async () => {
+  await using world = await EdgeUnderTest.start();
+  world.route.hostHeader = "127.0.0.1:3000";
+  await world.send("GET / HTTP/1.1\r\nA: 1\r\nhOST: App.Test:80\r\nB: 2\r\n\r\n");
+  const { fields } = (await world.route.next()).head;
+  expect(fields.slice(0, 6)).toEqual(["A", "1", "hOST", "127.0.0.1:3000", "B", "2"]);
+  expect(fields).toContain("App.Test:80");
+  await world.send("GET / HTTP/1.0\r\n\r\n");
+  expect((await world.route.next()).values("host")).toEqual(["127.0.0.1:3000"]);
+});

@@ -24,6 +24,18 @@ describe("a visitor that expects 100", () => {
     expect((await visitor.answer()).body.toString()).toBe("next");
   });
 
+  test("and sends its body all the same keeps its connection behind the answer", async () => {
+    await using world = await EdgeUnderTest.start();
+    const visitor = await world.send(EXPECTING, "hello");
+    const visit = await world.route.next();
+    await visit.until(() => visit.ended);
+    visit.respond(200, "done");
+    expect(fieldValue((await visitor.answer()).fields, "connection")).toBe("keep-alive");
+    visitor.send(get());
+    (await world.route.next()).respond(200, "next");
+    expect((await visitor.answer()).body.toString()).toBe("next");
+  });
+
   test("gets a refusal alone, and the connection ends", async () => {
     await using world = await EdgeUnderTest.start({ lingerMs: 200 });
     const visitor = await world.send(EXPECTING);
@@ -81,7 +93,7 @@ describe("interim answers", () => {
   });
 
   test("give the local service more time", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 1_000 });
+    await using world = await EdgeUnderTest.start({ timeoutMs: 1_000 });
     const clock = holdClock();
     const visitor = await world.send(get());
     const visit = await world.route.next();

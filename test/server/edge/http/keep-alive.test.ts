@@ -93,7 +93,7 @@ describe("requests in a row on one connection", () => {
   });
 
   test("close the connection when none comes for too long", async () => {
-    await using world = await EdgeUnderTest.start({ keepAliveMs: 50 });
+    await using world = await EdgeUnderTest.start({ limits: { idleTimeoutMs: 50 } });
     const visitor = await world.send(get());
     (await world.route.next()).respond(200, "x");
     await visitor.answer();

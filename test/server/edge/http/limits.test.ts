@@ -13,7 +13,7 @@ describe("a head", () => {
   });
 
   test("with more fields than the limit is a 431", async () => {
-    await using world = await EdgeUnderTest.start({ maxFields: 256, lingerMs: 100 });
+    await using world = await EdgeUnderTest.start({ limits: { headFields: 256 }, lingerMs: 100 });
     const visitor = await world.send(get("/", fields(255)));
     expect((await world.route.next()).values("x-254")).toEqual(["v"]);
     const other = await world.send(get("/", fields(256)));
@@ -24,7 +24,7 @@ describe("a head", () => {
   });
 
   test("has none of its fields dropped, however many are allowed", async () => {
-    await using world = await EdgeUnderTest.start({ maxFields: 5000 });
+    await using world = await EdgeUnderTest.start({ limits: { headFields: 5000 } });
     await world.send(get("/", "X: 1\r\n".repeat(4000)));
     expect((await world.route.next()).values("x")).toHaveLength(4000);
   });
@@ -38,14 +38,14 @@ describe("a head", () => {
   });
 
   test("that never ends is a 408", async () => {
-    await using world = await EdgeUnderTest.start({ headTimeoutMs: 60, lingerMs: 100 });
+    await using world = await EdgeUnderTest.start({ limits: { headTimeoutMs: 60 }, lingerMs: 100 });
     const visitor = await world.send("GET / HTTP/1.1\r\nHost: app.test\r\nX: ");
     expect((await visitor.answer()).status).toBe(408);
     expect((await visitor.rest()).text).toBe("");
   });
 
   test("that never begins is a 408 too", async () => {
-    await using world = await EdgeUnderTest.start({ headTimeoutMs: 60, lingerMs: 100 });
+    await using world = await EdgeUnderTest.start({ limits: { headTimeoutMs: 60 }, lingerMs: 100 });
     expect((await (await world.visitor()).answer()).status).toBe(408);
   });
 });

@@ -123,9 +123,8 @@ describe("a granted upgrade", () => {
 
   test("outlives the time that an idle connection has", async () => {
     await using world = await EdgeUnderTest.start({
-      keepAliveMs: 20,
-      responseTimeoutMs: 40,
-      headTimeoutMs: 40,
+      limits: { idleTimeoutMs: 20, headTimeoutMs: 40 },
+      timeoutMs: 40,
     });
     const first = await world.send(get());
     (await world.route.next()).respond(200);
@@ -278,7 +277,7 @@ describe("a refused upgrade", () => {
   });
 
   test("since nobody answers is a 504", async () => {
-    await using world = await EdgeUnderTest.start({ responseTimeoutMs: 20 });
+    await using world = await EdgeUnderTest.start({ timeoutMs: 20 });
     const visitor = await world.send(upgrade());
     expect((await visitor.answer()).status).toBe(504);
   });

@@ -1,0 +1,34 @@
+import type { Log } from "../../runtime/log.ts";
+import type { ClientLimits } from "./client-limits.ts";
+import { networkOf } from "./client-network.ts";
+import { GuessLimit } from "./guess-limit.ts";
+import { Places } from "./places.ts";
+import { RefusalLog } from "./refusal-log.ts";
+
+/** What stands between the network and a session: how many may knock at once, and how often. */
+export class Door {
+  /** Calls that have not been let in yet. */
+  readonly calls: Places;
+  readonly guesses: GuessLimit;
+  readonly refusals: RefusalLog;
+  readonly #connections: Places;
+
+  constructor(options: { limits: ClientLimits; log: Log; now: () => number }) {
+    const { limits, log, now } = options;
+    this.calls = new Places(limits.callsPerAddress, limits.calls);
+    this.guesses = new GuessLimit(now);
+    this.refusals = new RefusalLog(log, now);
+    this.#connections = new Places(limits.connectionsPerAddress);
+  }
+
+  /** Takes a TCP connection of this address; returns what to call when it has closed. Undefined: one too many. */
+  connected(address: string): (() => void) | undefined {
+    const network = networkOf(address);
+    const leave = this.#connections.take(network);
+    if (!leave) {
+      const reason = "its address holds as many connections as one address may";
+      this.refusals.refused({ peer: address, network, code: "overloaded", reason });
+    }
+    return leave;
+  }
+}

@@ -1,0 +1,91 @@
+import { z } from "zod";
+
+/** What one party may use of the server, so that the others keep theirs. */
+export interface Limits {
+  /** Of a request's head. */
+  headBytes: number;
+  headFields: number;
+  /** How long a request's head may take. */
+  headTimeoutMs: number;
+  /** How long a visitor's connection may wait for its next request. */
+  idleTimeoutMs: number;
+  /** How long a visitor may neither send what it has begun nor read what it is sent. */
+  stalledTimeoutMs: number;
+  /** Of a request's body; Infinity for none. */
+  bodyBytes: number;
+  /** Of visitors. */
+  connections: number;
+  /** Of one address. */
+  connectionsPerVisitor: number;
+  requestsPerTunnel: number;
+  requestsPerKey: number;
+  /** Of one address. */
+  requestsPerVisitor: number;
+  sessionsPerKey: number;
+  sessionsPerAddress: number;
+  /** Visitors that are served through one client. */
+  streamsPerSession: number;
+  /** That have come from clients, and that no visitor has read yet. */
+  unreadBytes: number;
+}
+
+/** What setTimeout can wait for, in a number that people recognise: 24 days. */
+const MAX_DURATION_MS = 24 * 24 * 3_600_000;
+
+const KIB = 1024;
+const count = z.int().min(1);
+export const durationMs = z.int().min(1).max(MAX_DURATION_MS);
+
+/** The `limits:` of the config. */
+export const limitOptions = z
+  .strictObject({
+    // Node's own limit is 16 KiB, and cookies of several sites under one domain exceed it.
+    head_bytes: z
+      .int()
+      .min(1 * KIB)
+      .max(256 * KIB)
+      .default(32 * KIB),
+    head_fields: count.max(2_000).default(256),
+    // As nginx's client_header_timeout.
+    head_timeout_ms: durationMs.default(60_000),
+    // As nginx's keepalive_timeout; longer than the 60 s that load balancers keep theirs.
+    idle_timeout_ms: durationMs.default(75_000),
+    // A video that is paused for as long is asked for again by its player.
+    stalled_timeout_ms: durationMs.default(600_000),
+    body_bytes: z
+      .union([z.int().min(0), z.literal("none")], { error: () => "expected a number of bytes, or none" })
+      .default("none"),
+    // 10 to 20 KB each: 10,000 that wait for an answer and as many that are idle.
+    connections: count.default(20_000),
+    connections_per_visitor: count.default(12_000),
+    requests_per_tunnel: count.default(16_000),
+    requests_per_key: count.default(16_000),
+    // Less than a tunnel may have, so that one visitor cannot shut the others out; more than a proxy in front needs.
+    requests_per_visitor: count.default(12_000),
+    sessions_per_key: count.default(2_000),
+    sessions_per_address: count.default(4_000),
+    streams_per_session: count.default(16_000),
+    // What a VPS of 1 GB has to spare.
+    unread_bytes: z
+      .int()
+      .min(4 * KIB * KIB)
+      .default(256 * KIB * KIB),
+  })
+  .prefault({})
+  .transform((limits): Limits => ({
+    headBytes: limits.head_bytes,
+    headFields: limits.head_fields,
+    headTimeoutMs: limits.head_timeout_ms,
+    idleTimeoutMs: limits.idle_timeout_ms,
+    stalledTimeoutMs: limits.stalled_timeout_ms,
+    bodyBytes: limits.body_bytes === "none" ? Infinity : limits.body_bytes,
+    connections: limits.connections,
+    connectionsPerVisitor: limits.connections_per_visitor,
+    requestsPerTunnel: limits.requests_per_tunnel,
+    requestsPerKey: limits.requests_per_key,
+    requestsPerVisitor: limits.requests_per_visitor,
+    sessionsPerKey: limits.sessions_per_key,
+    sessionsPerAddress: limits.sessions_per_address,
+    streamsPerSession: limits.streams_per_session,
+    unreadBytes: limits.unread_bytes,
+  }));

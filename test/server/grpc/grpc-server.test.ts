@@ -1,0 +1,241 @@
+import { type EventEmitter, once } from "node:events";
+import http2 from "node:http2";
+import { connect, type Socket } from "node:net";
+import tls from "node:tls";
+import { gzipSync } from "node:zlib";
+import { describe, expect, test } from "vitest";
+import { linkService } from "../../../link/contract.ts";
+import { Places } from "../../../server/access/places.ts";
+import {
+  type CallCarrier,
+  type GrpcServerOptions,
+  startGrpcServer,
+} from "../../../server/grpc/grpc-server.ts";
+import { makeCertificate } from "../../support/certificates.ts";
+
+const KIB = 1024;
+
+/** The gRPC port, and those who dial it by hand. */
+async function startPort(options: Partial<GrpcServerOptions> = {}) {
+  const server = await startGrpcServer({
+    host: "127.0.0.1",
+    port: 0,
+    certificate: undefined,
+    onConnection() {},
+    ...options,
+  });
+  const sockets: Socket[] = [];
+  const sessions: http2.ClientHttp2Session[] = [];
+  return {
+    server,
+    async dial(): Promise<Socket> {
+      const socket = connect(server.port, "127.0.0.1").on("error", () => {});
+      sockets.push(socket);
+      await once(socket, "connect");
+      return socket;
+    },
+    /** A call whose framing can be wrong. */
+    call(headers: Record<string, string> = {}) {
+      const session = http2.connect(`http://127.0.0.1:${server.port}`).on("error", () => {});
+      sessions.push(session);
+      return { session, call: callOn(session, headers) };
+    },
+    [Symbol.asyncDispose]() {
+      for (const socket of sockets) socket.destroy();
+      for (const session of sessions) session.destroy();
+      server.close();
+      return Promise.resolve();
+    },
+  };
+}
+
+function callOn(
+  session: http2.ClientHttp2Session,
+  headers: Record<string, string> = {},
+): http2.ClientHttp2Stream {
+  const call = session.request({
+    ":method": "POST",
+    ":path": linkService.Connect.path,
+    "content-type": "application/grpc",
+    te: "trailers",
+    ...headers,
+  });
+  return call.on("error", () => {});
+}
+
+/** Resolves when it has closed, cleanly or not; `once` of node:events would fail with an error. */
+function closed(emitter: EventEmitter): Promise<void> {
+  return new Promise((resolve) => emitter.once("close", () => resolve()));
+}
+
+/** A carrier as it comes to the server, read so that bytes keep flowing. */
+function reading(carrier: CallCarrier): CallCarrier {
+  carrier.receive({ control() {}, data() {}, batchEnd() {}, closed() {} });
+  return carrier;
+}
+
+function message(bytes: Buffer, compressed = false): Buffer {
+  const prefix = Buffer.alloc(5);
+  prefix[0] = compressed ? 1 : 0;
+  prefix.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([prefix, bytes]);
+}
+
+function batchOf(bytes: number): Buffer {
+  return message(linkService.Connect.requestSerialize({ control: [], data: Buffer.alloc(bytes) }));
+}
+
+test("a port in use is named, and the option that sets it", async () => {
+  await using first = await startPort();
+  await expect(startPort({ port: first.server.port })).rejects.toThrow(
+    `cannot listen for clients on port ${first.server.port}: it is in use. Set another with grpc.listen`,
+  );
+});
+
+describe("TCP connections", () => {
+  test("beyond what may come in are refused, and one that closes makes room", async () => {
+    const places = new Places(2);
+    const left: (() => void)[] = [];
+    await using port = await startPort({
+      admit(address) {
+        expect(address).toBe("127.0.0.1");
+        const leave = places.take(address);
+        return (
+          leave &&
+          (() => {
+            leave();
+            left.shift()?.();
+          })
+        );
+      },
+    });
+    const [first] = [await port.dial(), await port.dial()];
+    const refused = connect(port.server.port, "127.0.0.1").on("error", () => {});
+    await closed(refused);
+    expect(refused.bytesRead).toBe(0);
+
+    const free = new Promise<void>((resolve) => left.push(resolve));
+    first.destroy();
+    await free;
+    const next = await port.dial();
+    next.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
+    // Its SETTINGS: it is served.
+    await once(next, "data");
+  });
+
+  test("that never finish their TLS handshake are closed, and one that has stays", async () => {
+    await using port = await startPort({ certificate: await makeCertificate(), handshakeMs: 100 });
+    const whole = http2.connect(`https://127.0.0.1:${port.server.port}`, { rejectUnauthorized: false });
+    await once(whole, "connect");
+    const silent = await port.dial();
+    const half = await port.dial();
+    half.write(Buffer.from("16030100c8010000c40303", "hex"));
+    await Promise.all([closed(silent), closed(half)]);
+    await new Promise((resolve, reject) => {
+      whole.ping((error) => (error ? reject(error) : resolve(undefined)));
+    });
+    expect([silent.bytesRead, half.bytesRead]).toEqual([0, 0]);
+    whole.destroy();
+  });
+
+  test("in the middle of their TLS handshake end when the server does", async () => {
+    await using port = await startPort({ certificate: await makeCertificate(), handshakeMs: 60_000 });
+    const half = await port.dial();
+    half.write(Buffer.from("16030100c8010000c40303", "hex"));
+    // A whole one behind it: the server has the half one by now.
+    const whole = tls.connect({ port: port.server.port, host: "127.0.0.1", rejectUnauthorized: false });
+    whole.on("error", () => {});
+    await once(whole, "secureConnect");
+    port.server.close();
+    await Promise.all([closed(half), closed(whole)]);
+    expect(half.bytesRead).toBe(0);
+  });
+});
+
+test("a connection that makes one call after the other is cut, however short they are", async () => {
+  let calls = 0;
+  let arrived: (() => void) | undefined;
+  await using port = await startPort({
+    onConnection() {
+      calls++;
+      arrived?.();
+    },
+  });
+  const { session, call: first } = port.call();
+  const over = closed(session);
+  let call = first;
+  for (let made = 1; made <= 64; made++) {
+    if (calls < made) await new Promise<void>((resolve) => (arrived = resolve));
+    call.close(http2.constants.NGHTTP2_CANCEL);
+    call = callOn(session);
+  }
+  await over;
+  // The one that was too many is cut as soon as it is there.
+  expect(calls).toBe(65);
+});
+
+describe("a call of somebody who is not known yet", () => {
+  test("is cut with its connection when it brings more than it may, before its message is whole", async () => {
+    await using port = await startPort({ onConnection: (carrier) => reading(carrier).distrust(64 * KIB) });
+    const { session, call } = port.call();
+    call.write(batchOf(1024 * KIB).subarray(0, 65 * KIB));
+    await closed(session);
+    expect(call.closed).toBe(true);
+  });
+
+  test("shares that with the other calls of its connection", async () => {
+    await using port = await startPort({ onConnection: (carrier) => reading(carrier).distrust(64 * KIB) });
+    const { session, call } = port.call();
+    const other = callOn(session);
+    for (const each of [call, other]) each.write(batchOf(1024 * KIB).subarray(0, 40 * KIB));
+    await closed(session);
+    expect([call.closed, other.closed]).toEqual([true, true]);
+  });
+
+  test("may bring what it likes from the moment on that it is known", async () => {
+    const received: number[] = [];
+    let look: (() => void) | undefined;
+    await using port = await startPort({
+      onConnection(carrier) {
+        carrier.distrust(64 * KIB);
+        carrier.receive({
+          control() {},
+          data(slice) {
+            received.push(slice.length);
+            carrier.trust();
+            // Nothing takes that back.
+            carrier.distrust(1);
+            look?.();
+          },
+          batchEnd() {},
+          closed() {},
+        });
+      },
+    });
+    const batches = (count: number) =>
+      new Promise<void>((resolve) => {
+        look = () => received.length === count && resolve();
+        look?.();
+      });
+    const { call } = port.call();
+    call.write(batchOf(32 * KIB));
+    await batches(1);
+    call.write(batchOf(1024 * KIB));
+    call.write(batchOf(KIB));
+    await batches(3);
+    expect(received).toEqual([32 * KIB, 1024 * KIB, KIB]);
+  });
+
+  test("is refused when it compresses: 16 KiB of it were gigabytes", async () => {
+    let batches = 0;
+    await using port = await startPort({
+      onConnection: (carrier) =>
+        carrier.receive({ control() {}, data() {}, batchEnd: () => batches++, closed() {} }),
+    });
+    const { call } = port.call({ "grpc-encoding": "gzip" });
+    call.write(message(gzipSync(batchOf(KIB).subarray(5)), true));
+    await closed(call);
+    expect(call.rstCode).toBe(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    expect(batches).toBe(0);
+  });
+});

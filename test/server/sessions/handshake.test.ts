@@ -1,0 +1,189 @@
+import { randomBytes } from "node:crypto";
+import { expect, test } from "vitest";
+import type { Control, Hello } from "../../../link/messages.ts";
+import { UnreadBudget } from "../../../link/unread-budget.ts";
+import type { ClientLimits } from "../../../server/access/client-limits.ts";
+import type { Key } from "../../../server/access/key-ring.ts";
+import { serveConnection } from "../../../server/sessions/handshake.ts";
+import { Registry } from "../../../server/sessions/registry.ts";
+import { memoryCarriers } from "../../support/memory-carrier.ts";
+import { wanted } from "../../support/raw-client.ts";
+import { RawPeer } from "../../support/raw-peer.ts";
+import { recordingLog } from "../../support/recording-log.ts";
+import { turnsUntil } from "../../support/turns.ts";
+
+const KEY_ID = randomBytes(8);
+const SECRET = randomBytes(16);
+const KEY: Key = { id: KEY_ID.toString("hex"), name: "home", hostnames: [], tunnels: [], source: "store" };
+const HERE = "203.0.113.7";
+const PING: Control = { message: "ping", ping: { id: 1 } };
+
+/** A server's door, on a clock that stands still, for clients that are played by hand. */
+function doorWith(limits: Partial<ClientLimits> = {}) {
+  const clock = { now: 1_000_000 };
+  const { log, lines } = recordingLog();
+  const rules = { domain: "example.com", ownerOf: () => undefined, publicUrl: () => "" };
+  const registry = new Registry({ rules, log, limits, now: () => clock.now });
+  let looks = 0;
+  let port = 1_024;
+  /** What every look waits for, as for the file of the keys. */
+  const gate = { open: Promise.resolve() };
+  const knock = (address = HERE): RawPeer => {
+    const [near, far] = memoryCarriers();
+    const peer = new RawPeer(far);
+    serveConnection(near, `${address}:${port++}`, {
+      registry,
+      unreadBudget: new UnreadBudget(),
+      log,
+      async authenticate(keyId, secret) {
+        looks++;
+        await gate.open;
+        return keyId.equals(KEY_ID) && secret.equals(SECRET) ? KEY : undefined;
+      },
+    });
+    return peer;
+  };
+  /** What a Hello is answered: `welcome`, or the code of the refusal. */
+  const answerTo = async (hello: Partial<Hello>, address = HERE): Promise<string> => {
+    const peer = knock(address);
+    peer.say([helloWith(hello)]);
+    const answer = await firstAnswer(peer);
+    peer.carrier.abort();
+    return answer;
+  };
+  const warnings = () => lines.filter(({ level }) => level === "warn");
+  return { clock, gate, knock, answerTo, looks: () => looks, warnings };
+}
+
+function helloWith(hello: Partial<Hello>) {
+  return {
+    message: "hello" as const,
+    hello: {
+      protocolMin: 1,
+      protocolMax: 1,
+      keyId: KEY_ID,
+      secret: SECRET,
+      clientId: "played-by-hand",
+      version: "0",
+      sessionToken: "",
+      wanted: [wanted(`app-${randomBytes(4).toString("hex")}`)],
+      streamCredit: 256 * 1024,
+      ...hello,
+    },
+  };
+}
+
+async function firstAnswer(peer: RawPeer): Promise<string> {
+  await turnsUntil(() => peer.heard.length > 0 || peer.over);
+  const answer = peer.heard[0];
+  if (answer?.message === "refused") return answer.refused.code;
+  return answer?.message ?? "nothing";
+}
+
+const wrong = () => ({ secret: randomBytes(16) });
+const unknown = () => ({ keyId: randomBytes(8), secret: randomBytes(16) });
+
+test("ten wrong keys are told so at once; then the server looks at none for a while, at the right one neither", async () => {
+  const { clock, answerTo, looks } = doorWith();
+  for (let i = 0; i < 10; i++) expect(await answerTo(wrong())).toBe("key_refused");
+  expect(looks()).toBe(10);
+  expect(await answerTo(wrong())).toBe("overloaded");
+  expect(await answerTo({})).toBe("overloaded");
+  expect(looks()).toBe(10);
+  clock.now += 2_000;
+  expect(await answerTo({})).toBe("welcome");
+});
+
+test("the refusal says what happened and when to try again", async () => {
+  const { clock, answerTo, knock } = doorWith();
+  for (let i = 0; i < 10; i++) await answerTo(unknown());
+  clock.now += 500;
+  const peer = knock();
+  peer.say([helloWith({})]);
+  await firstAnswer(peer);
+  expect(peer.heard[0]).toMatchObject({ refused: { message: expect.stringContaining("Try again in 2 s") } });
+});
+
+test("of a thousand wrong keys that are looked at together, ten are told so", async () => {
+  const { answerTo, gate, looks } = doorWith({ callsPerAddress: 2_000 });
+  let openGate: (() => void) | undefined;
+  gate.open = new Promise((resolve) => (openGate = resolve));
+  const answers = Array.from({ length: 1_000 }, () => answerTo(wrong()));
+  const right = answerTo({});
+  await turnsUntil(() => looks() === 1_001);
+  openGate?.();
+  const told = await Promise.all(answers);
+  expect(told.filter((answer) => answer === "key_refused").length).toBe(10);
+  expect(told.filter((answer) => answer === "overloaded").length).toBe(990);
+  // Who guesses right among them is not told either.
+  expect(await right).toBe("overloaded");
+});
+
+test("wrong keys from one address leave another its tries", async () => {
+  const { answerTo } = doorWith();
+  for (let i = 0; i < 15; i++) await answerTo(unknown());
+  expect(await answerTo({}, "203.0.113.8")).toBe("welcome");
+});
+
+test("strangers who try a key's id from everywhere keep out whoever is new, and nobody who was there", async () => {
+  const { answerTo } = doorWith();
+  expect(await answerTo({}, "198.51.100.1")).toBe("welcome");
+  for (let i = 0; i < 30; i++) await answerTo(wrong(), `192.0.2.${i}`);
+  expect(await answerTo({}, "198.51.100.1")).toBe("welcome");
+  expect(await answerTo({}, "198.51.100.2")).toBe("overloaded");
+});
+
+test("a flood of wrong keys is one line in the log", async () => {
+  const { answerTo, warnings } = doorWith();
+  for (let i = 0; i < 50; i++) await answerTo(wrong());
+  expect(warnings()).toMatchObject([{ message: "client refused", code: "key_refused" }]);
+  expect(JSON.stringify(warnings())).not.toContain(KEY.id);
+});
+
+test("an address has so many calls that have not been let in; each that is, or that ends, makes room", async () => {
+  const { knock } = doorWith({ callsPerAddress: 2 });
+  const [first, second] = [knock(), knock()];
+  expect(await firstAnswer(greeted(knock()))).toBe("overloaded");
+  expect(await firstAnswer(greeted(knock("203.0.113.8")))).toBe("welcome");
+
+  expect(await firstAnswer(greeted(first))).toBe("welcome");
+  const third = knock();
+  expect(await firstAnswer(greeted(knock()))).toBe("overloaded");
+
+  second.carrier.abort();
+  await turnsUntil(() => second.over);
+  expect(await firstAnswer(greeted(knock()))).toBe("welcome");
+  expect(await firstAnswer(greeted(third))).toBe("welcome");
+});
+
+test("all addresses together have so many calls that have not been let in", async () => {
+  const { knock, warnings } = doorWith({ calls: 5 });
+  for (let i = 0; i < 5; i++) knock(`203.0.113.${i}`);
+  const turnedAway = knock("198.51.100.1");
+  expect(await firstAnswer(turnedAway)).toBe("overloaded");
+  await turnsUntil(() => turnedAway.over);
+  expect(warnings()).toMatchObject([{ code: "overloaded", peer: expect.stringContaining("198.51.100.1") }]);
+});
+
+test("what a call that was turned away says is not heard", async () => {
+  const { knock, looks } = doorWith({ calls: 0 });
+  expect(await firstAnswer(greeted(knock()))).toBe("overloaded");
+  expect(looks()).toBe(0);
+});
+
+test("a second Drain on one connection ends it", async () => {
+  const { knock } = doorWith();
+  const peer = greeted(knock());
+  await firstAnswer(peer);
+  const drain = () => peer.say([{ message: "drain", drain: { graceMs: 1 } }, PING]);
+  drain();
+  await turnsUntil(() => peer.heard.some(({ message }) => message === "pong"));
+  expect(peer.over).toBe(false);
+  drain();
+  await turnsUntil(() => peer.over);
+});
+
+function greeted(peer: RawPeer): RawPeer {
+  peer.say([helloWith({})]);
+  return peer;
+}

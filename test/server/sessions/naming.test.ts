@@ -1,0 +1,153 @@
+import { describe, expect, test } from "vitest";
+import { TunnelError } from "../../../link/errors.ts";
+import type { TunnelRequest } from "../../../link/messages.ts";
+import type { Key, KeyTunnel } from "../../../server/access/key-ring.ts";
+import { nameTunnels, type NamingRules } from "../../../server/sessions/naming.ts";
+
+const KEYS: Key[] = [
+  keyOf("home", ["app.example.org", "*.shop.example.org", "*"]),
+  keyOf("other", ["taken.test", "*.taken.test", "*.reserved.localhost", "one.free.test"]),
+];
+const RULES: NamingRules = {
+  domain: "localhost",
+  ownerOf: (name) => KEYS.find((key) => key.hostnames.includes(name)),
+  publicUrl: (hostname) => `http://${hostname}/`,
+};
+
+function keyOf(name: string, hostnames: string[], tunnels: KeyTunnel[] = []): Key {
+  return { id: name, name, hostnames, tunnels, source: "config" };
+}
+
+function request(more: Partial<TunnelRequest>): TunnelRequest {
+  return {
+    name: "",
+    kind: "HTTP",
+    hostname: "",
+    subdomain: "",
+    target: "127.0.0.1:3000",
+    hostHeader: "",
+    timeoutMs: 0,
+    ...more,
+  };
+}
+
+/** The public name that a client with the first key gets, or why it gets none. */
+function nameFor(more: Partial<TunnelRequest>, key = KEYS[0]!): string {
+  try {
+    return nameTunnels(key, "client", [request(more)], RULES)[0]!.hostname;
+  } catch (error) {
+    if (error instanceof TunnelError && error.code === "name_refused") return error.message;
+    throw error;
+  }
+}
+
+describe("a client gets", () => {
+  test.each([
+    ["a hostname of its key", { hostname: "app.example.org" }, "app.example.org"],
+    ["it in any spelling", { hostname: "APP.Example.Org." }, "app.example.org"],
+    ["a wildcard of its key", { hostname: "*.shop.example.org" }, "*.shop.example.org"],
+    ["a name beneath a wildcard of its key", { hostname: "a.b.shop.example.org" }, "a.b.shop.example.org"],
+    ["a wildcard beneath it", { hostname: "*.b.shop.example.org" }, "*.b.shop.example.org"],
+    ["whatever no other name takes", { hostname: "*" }, "*"],
+    ["a free subdomain", { subdomain: "blog" }, "blog.localhost"],
+    ["a free subdomain by its whole name", { hostname: "blog.localhost" }, "blog.localhost"],
+  ])("%s", (_, wanted, name) => {
+    expect(nameFor(wanted)).toBe(name);
+  });
+
+  test("a generated subdomain that stays the same for its port, whatever the target's form", () => {
+    const name = nameFor({});
+    expect(name).toMatch(/^[a-z2-9]{8}\.localhost$/);
+    expect(nameFor({ target: "https://192.168.1.1:3000" })).toBe(name);
+    expect(nameFor({ target: "127.0.0.1:3001" })).not.toBe(name);
+    expect(nameFor({ target: "unix:/run/a/3000" })).not.toBe(name);
+    expect(nameFor({ target: "unix:/run/a/3000" })).not.toBe(nameFor({ target: "unix:/run/b/3000" }));
+  });
+});
+
+describe("a client does not get", () => {
+  test.each([
+    ["a hostname that nobody gave its key", { hostname: "shop.example.org" }, "may not use the hostname"],
+    ["the wildcard over its hostname", { hostname: "*.app.example.org" }, "may not use the hostname"],
+    ["the wildcard over its wildcard", { hostname: "*.example.org" }, "may not use the hostname"],
+    ["the wildcard over all subdomains", { hostname: "*.localhost" }, "may not use the hostname"],
+    ["a wildcard beneath a subdomain", { hostname: "*.blog.localhost" }, "may not use the hostname"],
+    ["another key's hostname", { hostname: "taken.test" }, "may not use the hostname"],
+    ["a name beneath another key's wildcard", { hostname: "x.taken.test" }, "may not use the hostname"],
+    ["what is no name", { hostname: "a.*.test" }, "cannot be used"],
+    ["a wildcard as a subdomain", { subdomain: "*" }, "cannot be used"],
+    ["a wildcard over an address", { hostname: "*.127.0.0.1" }, "cannot be used"],
+  ])("%s", (_, wanted, problem) => {
+    expect(nameFor(wanted)).toContain(problem);
+  });
+
+  test("a subdomain beneath a wildcard that the config gives to another key", () => {
+    const rules = { ...RULES, domain: "reserved.localhost" };
+    expect(() => nameTunnels(KEYS[0]!, "client", [request({ subdomain: "blog" })], rules)).toThrow(
+      "belongs to another key",
+    );
+    expect(nameTunnels(KEYS[1]!, "client", [request({ subdomain: "blog" })], rules)[0]!.hostname).toBe(
+      "blog.reserved.localhost",
+    );
+  });
+
+  test("a name within its own wildcard that the config gives to another key", () => {
+    const wide = keyOf("wide", ["*.free.test"]);
+    expect(nameFor({ hostname: "two.free.test" }, wide)).toBe("two.free.test");
+    expect(nameFor({ hostname: "one.free.test" }, wide)).toContain("belongs to another key");
+  });
+});
+
+function tunnelFor(more: Partial<TunnelRequest>) {
+  return nameTunnels(KEYS[0]!, "client", [request({ subdomain: "a", ...more })], RULES)[0]!;
+}
+
+describe("what the local service gets as Host", () => {
+  test.each([
+    ["127.0.0.1:3000", "127.0.0.1:3000"],
+    ["127.0.0.1:80", "127.0.0.1"],
+    ["localhost:443", "localhost:443"],
+    ["https://nas.lan:443", "nas.lan"],
+    ["https://nas.lan:8443", "nas.lan:8443"],
+    ["[::1]:80", "[::1]"],
+    ["[::1]:8080", "[::1]:8080"],
+    ["unix:/run/app.sock", "localhost"],
+  ])("of the target %s is %s", (target, host) => {
+    expect(tunnelFor({ hostHeader: "target", target }).hostHeader).toBe(host);
+  });
+
+  test("is a name, or as the visitor sent it, and never something else", () => {
+    expect(tunnelFor({ hostHeader: "app.test:8080" }).hostHeader).toBe("app.test:8080");
+    expect(tunnelFor({}).hostHeader).toBeUndefined();
+    expect(nameFor({ hostHeader: "a\r\nX: 1" })).toContain("host header");
+    expect(nameFor({ hostHeader: "a, b" })).toContain("host header");
+  });
+});
+
+test("a client's own time limit counts, up to a day", () => {
+  expect(tunnelFor({ timeoutMs: 0 }).timeoutMs).toBeUndefined();
+  expect(tunnelFor({ timeoutMs: 5_000 }).timeoutMs).toBe(5_000);
+  expect(tunnelFor({ timeoutMs: 4_294_967_295 }).timeoutMs).toBe(86_400_000);
+});
+
+test("mapped tunnels bring their options along", () => {
+  const targetTls = { insecure: true, ca: "", serverName: "" };
+  const key = keyOf(
+    "mapped",
+    [],
+    [
+      {
+        name: "web",
+        kind: "HTTP",
+        hostname: "web.test",
+        target: "https://nas:443",
+        targetTls,
+        hostHeader: "target",
+        timeoutMs: 7,
+      },
+    ],
+  );
+  expect(nameTunnels(key, "client", [], RULES)).toMatchObject([
+    { hostname: "web.test", target: "https://nas:443", targetTls, hostHeader: "nas", timeoutMs: 7 },
+  ]);
+});
