@@ -55,8 +55,8 @@ export const limitOptions = z
     body_bytes: z
       .union([z.int().min(0), z.literal("none")], { error: () => "expected a number of bytes, or none" })
       .default("none"),
-    // 10 to 20 KB each: 10,000 that wait for an answer and as many that are idle.
-    connections: count.default(20_000),
+    // 10 to 20 KB each: 10,000 that wait for an answer, and others that are idle.
+    connections: count.default(16_000),
     connections_per_visitor: count.default(12_000),
     requests_per_tunnel: count.default(16_000),
     requests_per_key: count.default(16_000),

@@ -59,7 +59,7 @@ test("without a file the defaults hold, and an empty file is the same", () => {
       idleTimeoutMs: 75_000,
       stalledTimeoutMs: 600_000,
       bodyBytes: Infinity,
-      connections: 20_000,
+      connections: 16_000,
       connectionsPerVisitor: 12_000,
       requestsPerTunnel: 16_000,
       requestsPerKey: 16_000,
