@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, expect, test } from "vitest";
 import { Random } from "../support/random.ts";
 import { startWorld, type World } from "../support/world.ts";
 
@@ -143,48 +143,46 @@ function readBody(socket: Socket, skipHead: boolean): Promise<string> {
   });
 }
 
-describe.each(["off", "auto"] as const)("with tls: %s", (tls) => {
-  test("a visitor that does not read stops the local service, and nobody else", async () => {
-    await using service = await rawService();
-    await using world = await startWorld({ tls, service });
-    const visitor = await stalledVisitor(world, GET);
-    const socket = await service.arrived;
-    socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${TOTAL_BYTES}\r\n\r\n`);
-    const hose = new Firehose(socket);
-    expect(await untilStalled(() => hose.takenBytes, world)).toBeLessThan(TAKEN_BYTES);
-    // It was held back and not lost.
-    expect(await readBody(visitor, true)).toBe(sha256OfAll());
-  });
+test("without TLS a visitor that does not read stops the local service, and nobody else", async () => {
+  await using service = await rawService();
+  await using world = await startWorld({ tls: "off", service });
+  const visitor = await stalledVisitor(world, GET);
+  const socket = await service.arrived;
+  socket.write(`HTTP/1.1 200 OK\r\nContent-Length: ${TOTAL_BYTES}\r\n\r\n`);
+  const hose = new Firehose(socket);
+  expect(await untilStalled(() => hose.takenBytes, world)).toBeLessThan(TAKEN_BYTES);
+  // It was held back and not lost.
+  expect(await readBody(visitor, true)).toBe(sha256OfAll());
+});
 
-  test("a local service that does not read stops the uploader, and nobody else", async () => {
-    await using service = await rawService();
-    await using world = await startWorld({ tls, service });
-    const visitor = await stalledVisitor(
-      world,
-      `POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: ${TOTAL_BYTES}\r\n\r\n`,
-    );
-    const hose = new Firehose(visitor);
-    const socket = await service.arrived;
-    expect(await untilStalled(() => hose.takenBytes, world)).toBeLessThan(TAKEN_BYTES);
-    expect(await readBody(socket, false)).toBe(sha256OfAll());
-  });
+test("without TLS a local service that does not read stops the uploader, and nobody else", async () => {
+  await using service = await rawService();
+  await using world = await startWorld({ tls: "off", service });
+  const visitor = await stalledVisitor(
+    world,
+    `POST / HTTP/1.1\r\nHost: app.localhost\r\nContent-Length: ${TOTAL_BYTES}\r\n\r\n`,
+  );
+  const hose = new Firehose(visitor);
+  const socket = await service.arrived;
+  expect(await untilStalled(() => hose.takenBytes, world)).toBeLessThan(TAKEN_BYTES);
+  expect(await readBody(socket, false)).toBe(sha256OfAll());
+});
 
-  test("either end of an upgraded connection stops the other", async () => {
-    await using service = await rawService();
-    await using world = await startWorld({ tls, service });
-    const visitor = await stalledVisitor(
-      world,
-      "GET /raw HTTP/1.1\r\nHost: app.localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n",
-    );
-    const socket = await service.arrived;
-    socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\n");
-    const up = new Firehose(visitor);
-    const down = new Firehose(socket);
-    const taken = await untilStalled(() => up.takenBytes + down.takenBytes, world);
-    expect(taken).toBeLessThan(2 * TAKEN_BYTES);
-    expect(await Promise.all([readBody(visitor, true), readBody(socket, false)])).toEqual([
-      sha256OfAll(),
-      sha256OfAll(),
-    ]);
-  });
+test("without TLS either end of an upgraded connection stops the other", async () => {
+  await using service = await rawService();
+  await using world = await startWorld({ tls: "off", service });
+  const visitor = await stalledVisitor(
+    world,
+    "GET /raw HTTP/1.1\r\nHost: app.localhost\r\nConnection: Upgrade\r\nUpgrade: raw\r\n\r\n",
+  );
+  const socket = await service.arrived;
+  socket.write("HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\n");
+  const up = new Firehose(visitor);
+  const down = new Firehose(socket);
+  const taken = await untilStalled(() => up.takenBytes + down.takenBytes, world);
+  expect(taken).toBeLessThan(2 * TAKEN_BYTES);
+  expect(await Promise.all([readBody(visitor, true), readBody(socket, false)])).toEqual([
+    sha256OfAll(),
+    sha256OfAll(),
+  ]);
 });
