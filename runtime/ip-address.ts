@@ -16,3 +16,22 @@ export function plainAddress(text: string): string | undefined {
   const [front, back] = [parseInt(high, 16), parseInt(low, 16)];
   return `${front >> 8}.${front & 0xff}.${back >> 8}.${back & 0xff}`;
 }
+
+/**
+ * What counts as one party: an IPv4 address, or the /64 of an IPv6 address, which is the least
+ * that one customer gets. An IPv4 address that a socket for both shows as IPv6 is the same as the plain one.
+ */
+export function networkOf(address: string): string {
+  const plain = plainAddress(address) ?? address;
+  if (isIP(plain) !== 6) return plain;
+  return `${groupsOf(plain).slice(0, 4).join(":")}::/64`;
+}
+
+/** The eight groups of an IPv6 address in its plain spelling. */
+function groupsOf(address: string): string[] {
+  const [head = "", tail] = address.split("::");
+  const front = head === "" ? [] : head.split(":");
+  if (tail === undefined) return front;
+  const back = tail === "" ? [] : tail.split(":");
+  return [...front, ...Array.from({ length: 8 - front.length - back.length }, () => "0"), ...back];
+}

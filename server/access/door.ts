@@ -1,6 +1,6 @@
+import { networkOf } from "../../runtime/ip-address.ts";
 import type { Log } from "../../runtime/log.ts";
-import type { ClientLimits } from "./client-limits.ts";
-import { networkOf } from "./client-network.ts";
+import type { DoorLimits } from "./client-limits.ts";
 import { GuessLimit } from "./guess-limit.ts";
 import { Places } from "./places.ts";
 import { RefusalLog } from "./refusal-log.ts";
@@ -13,7 +13,7 @@ export class Door {
   readonly refusals: RefusalLog;
   readonly #connections: Places;
 
-  constructor(options: { limits: ClientLimits; log: Log; now: () => number }) {
+  constructor(options: { limits: DoorLimits; log: Log; now: () => number }) {
     const { limits, log, now } = options;
     this.calls = new Places(limits.callsPerAddress, limits.calls);
     this.guesses = new GuessLimit(now);

@@ -1,18 +1,14 @@
 import { createServer, type AddressInfo, type Server as TcpServer, type Socket } from "node:net";
-import { constants, type ServerHttp2Session, type ServerHttp2Stream } from "node:http2";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { linkService, type WireBatch } from "../../link/contract.ts";
-import { GrpcCarrier } from "../../link/grpc-carrier.ts";
+import { CallCarrier } from "./call-carrier.ts";
 import { onHttp2Session, widenStreamWindows } from "./http2-windows.ts";
+import { TcpConnection } from "./tcp-connection.ts";
 
 /** A client opens one call a connection; a few more do no harm. */
 const MAX_CALLS_PER_CONNECTION = 8;
-/** Over all its life; calls that are reset as soon as they are made would otherwise cost as much as they like. */
-const MAX_CALLS_EVER = 64;
 /** A TCP connection on which nobody calls is closed, and one that does not even finish its TLS handshake. */
 const MAX_IDLE_MS = 20_000;
-/** What a client gets to end its own direction of a call that the server has ended. */
-const LAST_WORDS_MS = 1_000;
 /** HTTP/2 pings; the probe through the link (link/liveness.ts) is the judge of what is dead. */
 const KEEPALIVE_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 30_000;
@@ -97,93 +93,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
       for (const connection of connections.values()) connection.cutHandshake();
     },
   };
-}
-
-/** The carrier of a client's call. */
-export class CallCarrier extends GrpcCarrier {
-  readonly #connection: TcpConnection | undefined;
-
-  constructor(call: ServerDuplexStream<WireBatch, WireBatch>, connection: TcpConnection | undefined) {
-    // A call has no way to end at once while the other end does not read; its TCP connection does.
-    super(call, () => (connection ? connection.cut() : call.end()));
-    this.#connection = connection;
-  }
-
-  /**
-   * Cuts the connection if it brings more than this before `trust`: grpc-js collects a message of up to 4 MiB before anyone
-   * sees it, and with thousands of calls that would be all the memory there is.
-   */
-  distrust(maxBytes: number): void {
-    this.#connection?.distrust(maxBytes);
-  }
-
-  /** It is known who calls; it stays so for this connection. */
-  trust(): void {
-    this.#connection?.distrust(Infinity);
-  }
-}
-
-class TcpConnection {
-  readonly #socket: Socket;
-  readonly #handshakeTimer: NodeJS.Timeout | undefined;
-  #session: ServerHttp2Session | undefined;
-  #calls = 0;
-  /** What its calls have brought, and may. */
-  #bytes = 0;
-  #maxBytes: number | undefined;
-
-  constructor(socket: Socket, handshakeMs: number | undefined) {
-    this.#socket = socket;
-    if (handshakeMs !== undefined) this.#handshakeTimer = setTimeout(() => socket.destroy(), handshakeMs);
-  }
-
-  speaksHttp2(session: ServerHttp2Session): void {
-    clearTimeout(this.#handshakeTimer);
-    this.#session = session;
-    session.on("stream", (stream, headers) => {
-      if (++this.#calls > MAX_CALLS_EVER) {
-        this.cut();
-        return;
-      }
-      resetOnceAnswered(stream);
-      // grpc-js has refused it already: no call of ours.
-      if (stream.headersSent) return;
-      const encoding = headers["grpc-encoding"] ?? "identity";
-      // Clients never compress. For who does, a packet becomes hundreds of megabytes before anyone looks at the key.
-      if (encoding !== "identity") stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);
-      else stream.on("data", (data: Buffer) => this.#count(data.length));
-    });
-  }
-
-  /** For the first to call for a bound, and until there is none any more. */
-  distrust(maxBytes: number): void {
-    if (this.#maxBytes === undefined || maxBytes === Infinity) this.#maxBytes = maxBytes;
-  }
-
-  cut(): void {
-    this.#session?.destroy();
-  }
-
-  cutHandshake(): void {
-    if (!this.#session) this.#socket.destroy();
-  }
-
-  closed(): void {
-    clearTimeout(this.#handshakeTimer);
-  }
-
-  #count(bytes: number): void {
-    this.#bytes += bytes;
-    if (this.#maxBytes !== undefined && this.#bytes > this.#maxBytes) this.cut();
-  }
-}
-
-/** Without this a call that is over would stay, and its connection with it, for as long as the other end likes. */
-function resetOnceAnswered(stream: ServerHttp2Stream): void {
-  stream.once("finish", () => {
-    const timer = setTimeout(() => stream.close(constants.NGHTTP2_NO_ERROR), LAST_WORDS_MS);
-    stream.once("close", () => clearTimeout(timer));
-  });
 }
 
 /** As grpc-js writes it in getPeer(). */

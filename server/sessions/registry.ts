@@ -1,10 +1,10 @@
 import { TunnelError } from "../../link/errors.ts";
 import type { TunnelRequest } from "../../link/messages.ts";
 import type { Log } from "../../runtime/log.ts";
-import { CLIENT_LIMITS, type ClientLimits } from "../access/client-limits.ts";
+import { Tally } from "../../runtime/tally.ts";
+import { DOOR_LIMITS, type DoorLimits, type SessionLimits } from "../access/client-limits.ts";
 import { Door } from "../access/door.ts";
 import type { Key } from "../access/key-ring.ts";
-import { Tally } from "../../runtime/tally.ts";
 import { wildcardsOver } from "../routing/hostname.ts";
 import type { Route } from "../routing/route.ts";
 import { Claims } from "./claims.ts";
@@ -16,7 +16,7 @@ export interface Registration {
   clientId: string;
   wanted: TunnelRequest[];
   maxConnections: number;
-  /** Where it comes from (access/client-network.ts). */
+  /** Where it comes from (runtime/ip-address.ts). */
   network: string;
 }
 
@@ -25,7 +25,7 @@ export class Registry {
   readonly #rules: NamingRules;
   readonly #log: Log;
   readonly #claims: Claims;
-  readonly #limits: ClientLimits;
+  readonly #limits: SessionLimits;
   readonly #now: () => number;
   readonly #sessions = new Map<string, Session>();
   readonly #perKey = new Tally();
@@ -36,15 +36,21 @@ export class Registry {
   constructor(options: {
     rules: NamingRules;
     log: Log;
-    limits?: Partial<ClientLimits>;
+    limits: SessionLimits;
+    /** What tests make small. */
+    doorLimits?: Partial<DoorLimits>;
     now?: (() => number) | undefined;
   }) {
     this.#rules = options.rules;
     this.#log = options.log;
-    this.#limits = { ...CLIENT_LIMITS, ...options.limits };
+    this.#limits = options.limits;
     this.#now = options.now ?? (() => performance.now());
     this.#claims = new Claims(this.#now);
-    this.door = new Door({ limits: this.#limits, log: this.#log, now: this.#now });
+    this.door = new Door({
+      limits: { ...DOOR_LIMITS, ...options.doorLimits },
+      log: this.#log,
+      now: this.#now,
+    });
   }
 
   /**

@@ -1,16 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Link, OpenRequest } from "../../link/link.ts";
-import type { SessionTunnel } from "./naming.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
+import { Connection } from "./connection.ts";
+import type { SessionTunnel } from "./naming.ts";
 
 /** A client that was told to go and stays is cut off: with the half second until a revocation is seen, within a second. */
 const GO_MS = 400;
-/** A connection over which a stream opens is asked this often whether it lives. */
-const ASK_EACH_MS = 1_000;
-/** More than the longest round trip; one that does not answer for so long is taken only if the others are no better. */
-const SILENT_MS = 2_500;
-
 /** One connected client: its connections, its tunnels, and the end of both. */
 export class Session {
   /** What a further connection shows to join. */
@@ -21,11 +17,11 @@ export class Session {
   readonly tunnels: readonly SessionTunnel[];
   /** How many connections it may hold. */
   readonly maxConnections: number;
-  /** Where its first connection came from (access/client-network.ts). */
+  /** Where its first connection came from (runtime/ip-address.ts). */
   readonly network: string;
   readonly #maxStreams: number;
   readonly #now: () => number;
-  readonly #paths = new Map<Link, Path>();
+  readonly #connections = new Map<Link, Connection>();
   readonly #onDraining: () => void;
   readonly #onEnded: (reason: string) => void;
   #draining = false;
@@ -58,22 +54,22 @@ export class Session {
   }
 
   get connections(): number {
-    return this.#paths.size;
+    return this.#connections.size;
   }
 
   /** Visitors that are being served. */
   get streams(): number {
     let streams = 0;
-    for (const link of this.#paths.keys()) streams += link.streams;
+    for (const link of this.#connections.keys()) streams += link.streams;
     return streams;
   }
 
   add(link: Link): void {
-    this.#paths.set(link, new Path(link));
+    this.#connections.set(link, new Connection(link));
   }
 
   remove(link: Link, reason?: TunnelError): void {
-    if (!this.#paths.delete(link) || this.#paths.size > 0) return;
+    if (!this.#connections.delete(link) || this.#connections.size > 0) return;
     // A process that was killed ends its calls as cleanly as one that has stopped: only Drain tells the two apart.
     this.#end(reason?.message ?? (this.#draining ? "it left" : "the connection was lost"));
   }
@@ -85,12 +81,12 @@ export class Session {
    */
   open(request: OpenRequest, handler: StreamHandler): LinkStream {
     const now = this.#now();
-    let best: Path | undefined;
+    let best: Connection | undefined;
     let streams = 0;
-    for (const path of this.#paths.values()) {
-      path.look(now);
-      streams += path.link.streams;
-      if (!best || path.isBetterThan(best)) best = path;
+    for (const connection of this.#connections.values()) {
+      connection.look(now);
+      streams += connection.link.streams;
+      if (!best || connection.isBetterThan(best)) best = connection;
     }
     if (!best) throw new Error("a session that has ended was asked for a stream");
     if (streams >= this.#maxStreams) {
@@ -113,13 +109,13 @@ export class Session {
 
   /** Tells the client that this server is about to stop. */
   drain(graceMs: number): void {
-    for (const link of this.#paths.keys()) link.say({ message: "drain", drain: { graceMs } });
+    for (const link of this.#connections.keys()) link.say({ message: "drain", drain: { graceMs } });
   }
 
   /** Ends the session and its streams; with an error, the client is told why. */
   end(error?: TunnelError): void {
-    const links = [...this.#paths.keys()];
-    this.#paths.clear();
+    const links = [...this.#connections.keys()];
+    this.#connections.clear();
     for (const link of links) {
       if (error) link.say({ message: "refused", refused: { code: error.code, message: error.message } });
       link.end();
@@ -132,47 +128,5 @@ export class Session {
     if (this.#ended) return;
     this.#ended = true;
     this.#onEnded(reason);
-  }
-}
-
-/**
- * One of a session's connections, and whether its other end answers. Its probe (link/liveness.ts) takes up to 25 s to find
- * that out, in which visitors would go on landing on a dead one; so whoever opens a stream asks along, and who
- * comes later sees what became of it. No timer runs for that.
- */
-class Path {
-  readonly link: Link;
-  #silent = false;
-  #asking = false;
-  #askedAt = -Infinity;
-  /** What had arrived at the last look, and since when it has been no more. */
-  #received = 0;
-  #quietSince = 0;
-
-  constructor(link: Link) {
-    this.link = link;
-  }
-
-  look(now: number): void {
-    if (this.link.received !== this.#received) {
-      this.#received = this.link.received;
-      this.#quietSince = now;
-    }
-    // The answer may wait behind data: as long as anything arrives, it lives.
-    this.#silent = this.#asking && now - this.#quietSince > SILENT_MS;
-  }
-
-  isBetterThan(other: Path): boolean {
-    if (this.#silent !== other.#silent) return other.#silent;
-    return this.link.streams < other.link.streams;
-  }
-
-  ask(now: number): void {
-    if (this.#asking || now - this.#askedAt < ASK_EACH_MS) return;
-    this.#asking = true;
-    this.#askedAt = this.#quietSince = now;
-    this.link.ping(() => {
-      this.#asking = false;
-    });
   }
 }

@@ -24,6 +24,8 @@ const HELLO_TIMEOUT_MS = 300;
 /** Of gRPC's statuses. */
 const RESOURCE_EXHAUSTED = "8";
 const INTERNAL = "13";
+const PING: Control = { message: "ping", ping: { id: 1 } };
+const DRAIN: Control = { message: "drain", drain: { graceMs: 1 } };
 const VALID_HEAD = Buffer.from("HTTP/1.1 200 OK\r\n");
 
 let web: LocalWeb;
@@ -34,7 +36,11 @@ let token: string;
 
 beforeAll(async () => {
   web = await startLocalWeb(saying("served"));
-  server = await startTestServer({ tuning: { helloTimeoutMs: HELLO_TIMEOUT_MS } });
+  server = await startTestServer({
+    tuning: { helloTimeoutMs: HELLO_TIMEOUT_MS },
+    // Visitors of a client that was thrown out are not to wait for its return.
+    config: (config) => (config.http.holdMs = 0),
+  });
   token = await server.addKey({ name: "bad" });
   honest = startTestClient(await server.addKey({ name: "good" }), { tunnels: [http(web.port, "good")] });
   await honest.online();
@@ -59,6 +65,11 @@ async function badSession(): Promise<RawClient> {
   const client = new RawClient(server.grpcPort).hello(token, { wanted: [wanted("bad")] });
   await client.welcomed();
   return client;
+}
+
+/** What an access key of no key of the server holds. */
+function strangersKey() {
+  return { keyId: randomBytes(8), secret: randomBytes(16), host: "127.0.0.1", port: 1 };
 }
 
 function visitBad(): Promise<{ status: number }> {
@@ -88,6 +99,20 @@ const BREACHES: [name: string, say: (client: RawClient) => void][] = [
   [
     "a reset of a stream that was never opened",
     (client) => client.say([{ message: "reset", reset: { stream: 4242, code: "CANCELLED", detail: "" } }]),
+  ],
+  [
+    "an interim answer to a stream that was never opened",
+    (client) => client.say([{ message: "interim", interim: { stream: 4242, head: VALID_HEAD } }]),
+  ],
+  ["an end of a stream that was never opened", (client) => client.say([], chunk(4242, 1))],
+  ["trailers of a stream that was never opened", (client) => client.say([], chunk(4242, 3, "A: b\r\n"))],
+  ["trailers that are no end", (client) => client.say([], chunk(2, 2, "A: b\r\n"))],
+  ["a batch without content", (client) => client.say([])],
+  ["Drain twice", (client) => client.say([DRAIN, DRAIN])],
+  ["5,000 probes at once", (client) => client.say(Array.from({ length: 5_000 }, () => PING))],
+  [
+    "5,000 answers to probes that nobody sent",
+    (client) => client.say(Array.from({ length: 5_000 }, () => ({ message: "pong", pong: { id: 7 } }))),
   ],
   ["a second Hello", (client) => client.hello(token, { wanted: [wanted("bad")] })],
   [
@@ -200,6 +225,93 @@ test("data behind the end of an answer ends the session, and never reaches the n
   expect((await visitBad()).status).toBe(503);
 });
 
+const BREACHES_ON_A_STREAM: [name: string, say: (client: RawClient, stream: number) => void][] = [
+  ["a body before its head", (client, stream) => client.say([], chunk(stream, 0, "body"))],
+  ["an end before its head", (client, stream) => client.say([], chunk(stream, 1))],
+  ["two heads", (client, stream) => client.say([accept(stream), accept(stream)])],
+  [
+    "an interim answer behind its head",
+    (client, stream) =>
+      client.say([
+        { message: "accept", accept: { stream, head: VALID_HEAD, end: false } },
+        { message: "interim", interim: { stream, head: VALID_HEAD } },
+      ]),
+  ],
+];
+
+test.each(BREACHES_ON_A_STREAM)("an answer with %s ends the session and its visitor", async (_name, say) => {
+  using client = await badSession();
+  const visit = visitBad().then(
+    ({ status }) => status,
+    () => "cut",
+  );
+  const { stream } = await client.opened();
+  say(client, stream);
+  await client.over;
+  expect(await visit).toBeOneOf([502, "cut"]);
+  expect((await visitBad()).status).toBe(503);
+});
+
+const FLOODS_ON_A_STREAM: [name: string, control: (stream: number) => Control][] = [
+  [
+    "interim answers",
+    (stream) => ({
+      message: "interim",
+      interim: { stream, head: Buffer.from("HTTP/1.1 103 Early Hints\r\n") },
+    }),
+  ],
+  ["the most credit", (stream) => ({ message: "credit", credit: { stream, bytes: 0xffffffff } })],
+];
+
+test.each(FLOODS_ON_A_STREAM)(
+  "40,000 times %s for one visitor leave it its answer",
+  async (_name, control) => {
+    using client = await badSession();
+    const visit = visitBad();
+    const { stream } = await client.opened();
+    for (let i = 0; i < 20; i++) client.say(Array.from({ length: 2_000 }, () => control(stream)));
+    client.say([{ message: "accept", accept: { stream, head: VALID_HEAD, end: true } }]);
+    expect((await visit).status).toBe(200);
+  },
+);
+
+test("40,000 resets of a stream that is over change nothing", async () => {
+  using client = await badSession();
+  const visit = visitBad();
+  const { stream } = await client.opened();
+  const reset: Control = { message: "reset", reset: { stream, code: "REFUSED", detail: "a\r\nb" } };
+  for (let i = 0; i < 20; i++) client.say(Array.from({ length: 2_000 }, () => reset));
+  expect((await visit).status).toBe(502);
+  const next = visitBad();
+  const opened = await client.opened(2);
+  client.say([{ message: "accept", accept: { stream: opened.stream, head: VALID_HEAD, end: true } }]);
+  expect((await next).status).toBe(200);
+});
+
+test("the log tells a client that was lost from one that said it goes", async () => {
+  const reasons: unknown[] = [];
+  for (const goodbye of [[], [DRAIN, PING]]) {
+    const client = await badSession();
+    const offline = server.log.logged("client offline", offlineSoFar() + 1);
+    if (goodbye.length > 0) {
+      client.say(goodbye);
+      await client.heard.message("pong");
+    }
+    client[Symbol.dispose]();
+    reasons.push((await offline)["reason"]);
+  }
+  expect(reasons).toEqual(["the connection was lost", "it left"]);
+});
+
+test("line feeds and escapes in what a client says of itself stay in one line of the log", async () => {
+  const online = server.log.logged("client online", onlineSoFar() + 1);
+  const clientId = 'x\r\n{"level":"error","message":"forged"}\u001b[2J';
+  using client = new RawClient(server.grpcPort).hello(token, { clientId, wanted: [wanted("bad")] });
+  await client.welcomed();
+  expect((await online)["client"]).toContain("forged");
+  expect(server.log.lines.filter(({ message }) => message === "forged")).toEqual([]);
+});
+
 test("a stream that a client opens is refused, and its session goes on", async () => {
   using client = await badSession();
   client.say([open(1)]);
@@ -219,8 +331,8 @@ describe("before a client has said who it is", () => {
   });
 
   test.each<[string, Control[], Buffer?]>([
-    ["a ping and then nothing", [{ message: "ping", ping: { id: 1 } }]],
-    ["Drain", [{ message: "drain", drain: { graceMs: 1 } }]],
+    ["a ping and then nothing", [PING]],
+    ["Drain", [DRAIN]],
     ["an answer", [accept(2)]],
     ["data", [], chunk(2, 0, "x")],
     ["nothing but an empty batch", []],
@@ -230,6 +342,19 @@ describe("before a client has said who it is", () => {
     await client.over;
     expect(client.heard.all("welcome")).toEqual([]);
   });
+
+  test.each<[string, Control]>([
+    ["a probe", PING],
+    ["another Hello", helloOf(encodeAccessKey(strangersKey()))],
+  ])(
+    "one that says Hello and %s behind it, without waiting for the answer, is cut off",
+    async (_name, control) => {
+      using client = new RawClient(server.grpcPort).hello(token, { wanted: [wanted("bad")] });
+      client.say([control]);
+      await client.over;
+      expect((await visitBad()).status).toBeOneOf([404, 503]);
+    },
+  );
 
   test("two Hellos at once let nobody in", async () => {
     using client = new RawClient(server.grpcPort);
@@ -241,8 +366,7 @@ describe("before a client has said who it is", () => {
   });
 
   test("an unknown key and a wrong secret are refused in the same words", async () => {
-    const unknown = { keyId: randomBytes(8), secret: randomBytes(16), host: "127.0.0.1", port: 1 };
-    using stranger = new RawClient(server.grpcPort).hello(encodeAccessKey(unknown));
+    using stranger = new RawClient(server.grpcPort).hello(encodeAccessKey(strangersKey()));
     using guesser = new RawClient(server.grpcPort).hello(token, { secret: randomBytes(16) });
     const { refused } = await stranger.heard.message("refused");
     expect(refused.code).toBe("key_refused");
@@ -251,17 +375,23 @@ describe("before a client has said who it is", () => {
   });
 
   test.each<[string, Parameters<RawClient["hello"]>[1]]>([
-    ["a client id of a megabyte", { clientId: "x".repeat(1_000_000) }],
+    ["a client id of 100 KB", { clientId: "x".repeat(100_000) }],
     ["no client id", { clientId: "" }],
-    ["a version of a megabyte", { version: "x".repeat(1_000_000) }],
-    ["a key id of a megabyte", { keyId: Buffer.alloc(1_000_000) }],
-    ["a secret of a megabyte", { secret: Buffer.alloc(1_000_000) }],
+    ["a version of 100 KB", { version: "x".repeat(100_000) }],
+    ["a key id of 100 KB", { keyId: Buffer.alloc(100_000) }],
+    ["a secret of 100 KB", { secret: Buffer.alloc(100_000) }],
     ["no credit", { streamCredit: 0 }],
   ])("a Hello with %s is refused", async (_name, more) => {
     using client = new RawClient(server.grpcPort).hello(token, { wanted: [wanted("bad")], ...more });
     expect((await client.heard.message("refused")).refused.code).toBe("protocol");
     await client.over;
   });
+});
+
+test("a Hello of a megabyte is cut off before it is whole", async () => {
+  using client = new RawClient(server.grpcPort).hello(token, { version: "x".repeat(1_000_000) });
+  await client.over;
+  expect(client.heard.controls).toEqual([]);
 });
 
 test("a Hello that asks for a thousand names gets none of them", async () => {
@@ -354,33 +484,72 @@ describe("on the gRPC port itself", () => {
     expect(await answerTo(bytes)).not.toContain("200");
   });
 
-  test("gRPC messages that are no protobuf, or longer than they say, end the call", async () => {
-    for (const message of [
-      Buffer.concat([Buffer.from([0, 0, 0, 0, 4]), Buffer.from([0xff, 0xff, 0xff, 0xff])]),
-      Buffer.concat([Buffer.from([0, 0, 0x10, 0, 0]), Buffer.alloc(0x100000, 0x0b)]),
-      Buffer.concat([Buffer.from([0, 0xff, 0xff, 0xff, 0xff]), Buffer.alloc(1000)]),
-      Buffer.concat([Buffer.from([9, 0, 0, 0, 1]), Buffer.alloc(1)]),
-    ]) {
-      expect(await callStatus({}, message)).toBeOneOf([RESOURCE_EXHAUSTED, INTERNAL]);
-    }
+  const BAD_MESSAGES: [name: string, message: Buffer][] = [
+    ["that is no protobuf", message(Buffer.from([0xff, 0xff, 0xff, 0xff]))],
+    ["of a megabyte that is no protobuf", message(Buffer.alloc(0x100000, 0x0b))],
+    ["that says it has 4 GiB", Buffer.concat([Buffer.from([0, 0xff, 0xff, 0xff, 0xff]), Buffer.alloc(1000)])],
+    ["of 4 MiB and a byte", Buffer.concat([Buffer.from([0, 0, 0x40, 0, 1]), Buffer.alloc(1000)])],
+    ["with an unknown flag", message(Buffer.alloc(1), 9)],
+    ["that claims to be compressed and is not", message(Buffer.from("not gzip"), 1)],
+  ];
+
+  test.each(BAD_MESSAGES)("a message %s ends the session that it came on", async (_name, bytes) => {
+    expect(await statusInSession(bytes)).toBeOneOf([RESOURCE_EXHAUSTED, INTERNAL]);
+    expect((await visitBad()).status).toBe(503);
   });
+
+  test.each(BAD_MESSAGES)(
+    "a message %s, from a stranger, ends the connection or the call",
+    async (_name, bytes) => {
+      const { session, stream } = rawCall({});
+      stream.resume();
+      stream.write(bytes);
+      await new Promise((resolve) => stream.once("close", resolve));
+      session.destroy();
+      expect(stream.closed).toBe(true);
+    },
+  );
 
   test("a message of a million Hellos stops nobody", async () => {
     const hellos = Buffer.alloc(0x3ffffc).fill(Buffer.from([0x0a, 0x02, 0x0a, 0x00]));
     const startMs = performance.now();
-    expect(await callStatus({}, Buffer.concat([Buffer.from([0, 0, 0x3f, 0xff, 0xfc]), hellos]))).toBe(
-      INTERNAL,
-    );
+    expect(await statusInSession(message(hellos))).toBe(INTERNAL);
     // Built as objects they took 12 s.
     expect(performance.now() - startMs).toBeLessThan(2_000);
   });
 
-  test("a compressed message that grows beyond the limit ends the call", async () => {
-    const bomb = gzipSync(Buffer.alloc(64 * 1024 * 1024));
-    const length = Buffer.alloc(4);
-    length.writeUInt32BE(bomb.length);
-    const message = Buffer.concat([Buffer.from([1]), length, bomb]);
-    expect(await callStatus({ "grpc-encoding": "gzip" }, message)).toBe(RESOURCE_EXHAUSTED);
+  test("a call that compresses is refused before anything is unpacked", async () => {
+    const { session, stream } = rawCall({ "grpc-encoding": "gzip" });
+    stream.write(message(gzipSync(Buffer.alloc(64 * 1024 * 1024)), 1));
+    await new Promise((resolve) => stream.once("close", resolve));
+    expect(stream.rstCode).toBe(http2.constants.NGHTTP2_ENHANCE_YOUR_CALM);
+    session.destroy();
+  });
+
+  test.each<[string, Record<string, string>]>([
+    ["another path", { ":path": "/culvert.v1.Link/Other" }],
+    ["another method of HTTP", { ":method": "GET" }],
+    ["another content type", { "content-type": "text/html" }],
+    ["a time limit that is none", { "grpc-timeout": "soon" }],
+    ["a time limit of a millisecond", { "grpc-timeout": "1m" }],
+  ])("a call with %s gets no session", async (_name, headers) => {
+    const online = onlineSoFar();
+    const { session, stream } = rawCall(headers);
+    stream.resume();
+    if (!stream.writableEnded) stream.end(framed([helloOf(token, { wanted: [wanted("bad")] })]));
+    await new Promise((resolve) => stream.once("close", resolve));
+    session.destroy();
+    expect(onlineSoFar() - online).toBe(0);
+  });
+
+  test("a call that ends at once, with trailers instead of a message, is over", async () => {
+    const { session, stream } = rawCall({}, { waitForTrailers: true });
+    stream.once("wantTrailers", () => stream.sendTrailers({ "grpc-status": "0" }));
+    stream.end();
+    stream.resume();
+    await new Promise((resolve) => stream.once("close", resolve));
+    session.destroy();
+    expect(stream.closed).toBe(true);
   });
 });
 
@@ -394,37 +563,45 @@ async function answerTo(bytes: Buffer): Promise<string> {
   return answer;
 }
 
-/** One call by node:http2, so that the framing can be wrong; the status with which the server has ended it. */
-async function callStatus(headers: Record<string, string>, body: Buffer): Promise<string> {
-  const { session, stream } = rawCall(headers);
-  let status = "";
-  stream.on("response", (headers) => (status = String(headers["grpc-status"])));
+/** One call by node:http2, so that the framing can be wrong; the status with which the server has ended its session. */
+async function statusInSession(bytes: Buffer): Promise<string> {
+  const { session, stream } = rawCall({});
+  stream.write(framed([helloOf(token, { wanted: [wanted("bad")] })]));
+  // Welcome.
+  await once(stream, "data");
   stream.resume();
-  stream.write(body);
-  await once(stream, "end");
+  stream.write(bytes);
+  const [trailers] = (await once(stream, "trailers")) as [http2.IncomingHttpHeaders];
   session.destroy();
-  return status;
+  return String(trailers["grpc-status"]);
 }
 
-function rawCall(headers: Record<string, string>) {
+function rawCall(headers: Record<string, string>, options: http2.ClientSessionRequestOptions = {}) {
   const session = http2.connect(`http://127.0.0.1:${server.grpcPort}`).on("error", () => {});
-  const stream = session.request({
-    ":method": "POST",
-    ":path": "/culvert.v1.Link/Connect",
-    "content-type": "application/grpc",
-    te: "trailers",
-    ...headers,
-  });
+  const stream = session.request(
+    {
+      ":method": "POST",
+      ":path": "/culvert.v1.Link/Connect",
+      "content-type": "application/grpc",
+      te: "trailers",
+      ...headers,
+    },
+    options,
+  );
   stream.on("error", () => {});
   return { session, stream };
 }
 
-/** A gRPC message as it stands on the wire: a flag, its length, and the batch. */
 function framed(control: Control[]): Buffer {
-  const batch = linkService.Connect.requestSerialize({ control, data: Buffer.alloc(0) });
+  return message(linkService.Connect.requestSerialize({ control, data: Buffer.alloc(0) }));
+}
+
+/** A gRPC message as it stands on the wire: a flag, its length, and the batch. */
+function message(bytes: Buffer, flag = 0): Buffer {
   const head = Buffer.alloc(5);
-  head.writeUInt32BE(batch.length, 1);
-  return Buffer.concat([head, batch]);
+  head[0] = flag;
+  head.writeUInt32BE(bytes.length, 1);
+  return Buffer.concat([head, bytes]);
 }
 
 function onlineSoFar(): number {

@@ -1,4 +1,5 @@
 import type { RawFields, ResponseHead } from "../../../link/http-head.ts";
+import { networkOf } from "../../../runtime/ip-address.ts";
 import type { RequestFacts } from "./request-check.ts";
 
 /** About one connection only (RFC 9110 section 7.6.1), or about a proxy that the visitor did not know of. */
@@ -35,6 +36,8 @@ const FRAMING: ReadonlySet<string> = new Set(["content-length", "host", "transfe
 export interface Peer {
   /** The address as it stands in X-Forwarded-For. */
   address: string;
+  /** What limits count by (runtime/ip-address.ts). */
+  network: string;
   /** The `for` node of RFC 7239 section 6, quoted where it must be. */
   forwardedFor: string;
   /** By which the visitor came. */
@@ -45,7 +48,12 @@ export interface Peer {
 
 /** @param address in its plain spelling */
 export function peerOf(address: string): Peer {
-  return { address, forwardedFor: address.includes(":") ? `"[${address}]"` : address, scheme: "http" };
+  return {
+    address,
+    network: networkOf(address),
+    forwardedFor: address.includes(":") ? `"[${address}]"` : address,
+    scheme: "http",
+  };
 }
 
 export interface ForwardingOptions {

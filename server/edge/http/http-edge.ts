@@ -118,14 +118,14 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       onFlood: () => refuseInput(connection, FLOOD, log),
       onClosed: () => {
         connections.delete(socket);
-        connectionsOf.remove(connection.peer.address);
+        connectionsOf.remove(connection.peer.network);
         if (connections.size === 0) onEmptied?.();
       },
     });
     const { peer, trusted } = connection;
     connections.set(socket, connection);
-    connectionsOf.add(peer.address);
-    if (connectionsOf.of(peer.address) > limits.connectionsPerVisitor && !trusted) {
+    connectionsOf.add(peer.network);
+    if (connectionsOf.of(peer.network) > limits.connectionsPerVisitor && !trusted) {
       socket.destroy();
       warnNowAndThen(
         { visitor: peer.address },

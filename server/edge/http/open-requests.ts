@@ -22,7 +22,7 @@ export class OpenRequests {
   /**
    * Counts a request until `close`.
    *
-   * @param visitor its address
+   * @param visitor its network
    * @returns why it may not be; then it is not counted
    */
   open({ tunnel, key }: Route, visitor: string): Refusal | undefined {

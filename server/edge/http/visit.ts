@@ -250,7 +250,7 @@ export class Visit implements StreamHandler, Turn {
   /** Counts the request among those that are open. */
   #count(route: Route): Refusal | undefined {
     if (this.#counted) return undefined;
-    const refusal = this.#context.requests.open(route, this.#peer.address);
+    const refusal = this.#context.requests.open(route, this.#peer.network);
     this.#counted = refusal === undefined;
     return refusal;
   }
@@ -411,7 +411,7 @@ export class Visit implements StreamHandler, Turn {
     this.#hold?.end();
     if (this.#logged) return;
     this.#logged = true;
-    if (this.#counted) this.#context.requests.close(this.#route!, this.#peer.address);
+    if (this.#counted) this.#context.requests.close(this.#route!, this.#peer.network);
     const { socket } = this.#connection;
     logAccess(this.#context.log, {
       requestId: this.requestId,

@@ -6,11 +6,8 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import { linkService } from "../../../link/contract.ts";
 import { Places } from "../../../server/access/places.ts";
-import {
-  type CallCarrier,
-  type GrpcServerOptions,
-  startGrpcServer,
-} from "../../../server/grpc/grpc-server.ts";
+import type { CallCarrier } from "../../../server/grpc/call-carrier.ts";
+import { type GrpcServerOptions, startGrpcServer } from "../../../server/grpc/grpc-server.ts";
 import { makeCertificate } from "../../support/certificates.ts";
 
 const KIB = 1024;

@@ -2,8 +2,9 @@ import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
 import type { Control, Hello } from "../../../link/messages.ts";
 import { UnreadBudget } from "../../../link/unread-budget.ts";
-import type { ClientLimits } from "../../../server/access/client-limits.ts";
+import type { DoorLimits } from "../../../server/access/client-limits.ts";
 import type { Key } from "../../../server/access/key-ring.ts";
+import { limitOptions } from "../../../server/limits.ts";
 import { serveConnection } from "../../../server/sessions/handshake.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
 import { memoryCarriers } from "../../support/memory-carrier.ts";
@@ -19,11 +20,17 @@ const HERE = "203.0.113.7";
 const PING: Control = { message: "ping", ping: { id: 1 } };
 
 /** A server's door, on a clock that stands still, for clients that are played by hand. */
-function doorWith(limits: Partial<ClientLimits> = {}) {
+function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   const clock = { now: 1_000_000 };
   const { log, lines } = recordingLog();
   const rules = { domain: "example.com", ownerOf: () => undefined, publicUrl: () => "" };
-  const registry = new Registry({ rules, log, limits, now: () => clock.now });
+  const registry = new Registry({
+    rules,
+    log,
+    limits: limitOptions.parse({}),
+    doorLimits,
+    now: () => clock.now,
+  });
   let looks = 0;
   let port = 1_024;
   /** What every look waits for, as for the file of the keys. */

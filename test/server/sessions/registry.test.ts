@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
 import type { Key } from "../../../server/access/key-ring.ts";
+import { limitOptions } from "../../../server/limits.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { wanted } from "../../support/raw-client.ts";
@@ -20,7 +21,7 @@ function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: nu
       publicUrl: (hostname) => `http://${hostname}/`,
     },
     log,
-    limits,
+    limits: { ...limitOptions.parse({}), ...limits },
     now: () => 0,
   });
   const register = (key: Key, subdomain: string, network = "203.0.113.7") =>

@@ -1,0 +1,28 @@
+import type { ServerDuplexStream } from "@grpc/grpc-js";
+import type { WireBatch } from "../../link/contract.ts";
+import { GrpcCarrier } from "../../link/grpc-carrier.ts";
+import type { TcpConnection } from "./tcp-connection.ts";
+
+/** The carrier of a client's call. */
+export class CallCarrier extends GrpcCarrier {
+  readonly #connection: TcpConnection | undefined;
+
+  constructor(call: ServerDuplexStream<WireBatch, WireBatch>, connection: TcpConnection | undefined) {
+    // A call has no way to end at once while the other end does not read; its TCP connection does.
+    super(call, () => (connection ? connection.cut() : call.end()));
+    this.#connection = connection;
+  }
+
+  /**
+   * Cuts the connection if it brings more than this before `trust`: grpc-js collects a message of up to 4 MiB before anyone
+   * sees it, and with thousands of calls that would be all the memory there is.
+   */
+  distrust(maxBytes: number): void {
+    this.#connection?.distrust(maxBytes);
+  }
+
+  /** It is known who calls; it stays so for this connection. */
+  trust(): void {
+    this.#connection?.distrust(Infinity);
+  }
+}
