@@ -3,6 +3,7 @@ import path from "node:path";
 import { z } from "zod";
 import type { TargetTls } from "../link/messages.ts";
 import { parseTarget, type SocketTarget, type Target, type TcpTarget } from "../link/target.ts";
+import { readTargetTls } from "../link/target-tls.ts";
 import { readConfigFile } from "../runtime/config-file.ts";
 import { addressOption, option } from "../runtime/config-option.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
@@ -10,7 +11,7 @@ import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
 import type { WantedTunnel } from "./client.ts";
 import { parseAllowRules } from "./local/consent.ts";
-import { hostnameOf, readTargetTls, targetOptions } from "./target-options.ts";
+import { hostnameOf, targetOptions } from "./target-options.ts";
 
 /** What client.yaml says; every path is absolute. The command line may add to it. */
 export interface ClientConfig {

@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { decodeAccessKey } from "../link/access-key.ts";
 import type { Target } from "../link/target.ts";
+import { readTargetTls } from "../link/target-tls.ts";
 import { CommandError, USAGE_EXIT_CODE } from "../runtime/command-error.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
@@ -10,7 +11,7 @@ import { stateDirectory } from "../runtime/state-directory.ts";
 import type { ClientOptions, WantedTunnel } from "./client.ts";
 import { loadClientConfig, type ClientConfig } from "./config.ts";
 import { parseAllowRules } from "./local/consent.ts";
-import { readTargetTls, targetOptions } from "./target-options.ts";
+import { targetOptions } from "./target-options.ts";
 
 /** What the command line says. */
 export interface ClientFlags {

@@ -1,6 +1,8 @@
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
-import { readCertificates } from "../runtime/certificates.ts";
+import type { TargetTls } from "../link/messages.ts";
+import { readTargetTls } from "../link/target-tls.ts";
+import { parseTarget } from "../link/target.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
 import { normalizeHostname, normalizeSubdomain } from "./routing/hostname.ts";
@@ -9,8 +11,8 @@ import { normalizeHostname, normalizeSubdomain } from "./routing/hostname.ts";
 export interface ConfigFiles {
   /** What the `secret_file` options hold, by the index of their key. */
   secrets: Map<number, SecretFile>;
-  /** What the `target_ca` options hold, by the indexes of their key and tunnel: `0.1`. */
-  targetCas: Map<string, string>;
+  /** How `https://` targets are checked, by the indexes of their key and tunnel: `0.1`. */
+  targetTls: Map<string, TargetTls>;
 }
 
 export interface CheckContext {
@@ -134,24 +136,14 @@ function checkTargetTls(
   [i, j]: [key: number, tunnel: number],
   { directory, files, report }: CheckContext,
 ): void {
-  const at = ["keys", i, "tunnels", j];
-  const { target, insecure_target: insecure, target_ca: ca, target_server_name: serverName } = tunnel;
-  for (const [option, value] of Object.entries({
-    insecure_target: insecure,
-    target_ca: ca,
-    target_server_name: serverName,
-  })) {
-    if (value === undefined) continue;
-    if (typeof target === "string" && !target.startsWith("https://")) {
-      report([...at, option], "means nothing for this target: it is for those that begin with https://");
-    } else if (insecure === true && option !== "insecure_target") {
-      report([...at, option], "means nothing beside insecure_target, which checks no certificate");
-    }
-  }
-  if (typeof ca !== "string") return;
-  const read = readCertificates(path.resolve(directory, ca));
-  if (typeof read === "string") report([...at, "target_ca"], read);
-  else files.targetCas.set(`${i}.${j}`, read.pem);
+  const target = typeof tunnel["target"] === "string" ? parseTarget(tunnel["target"]) : undefined;
+  const { targetTls, problems } = readTargetTls(
+    typeof target === "string" ? undefined : target,
+    tunnel,
+    directory,
+  );
+  for (const { option, message } of problems) report(["keys", i, "tunnels", j, option], message);
+  if (targetTls) files.targetTls.set(`${i}.${j}`, targetTls);
 }
 
 function once(

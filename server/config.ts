@@ -1,5 +1,6 @@
 import path from "node:path";
 import { z } from "zod";
+import type { TargetTls } from "../link/messages.ts";
 import { formatTarget, parseTarget } from "../link/target.ts";
 import { isAddressRange } from "../runtime/address-ranges.ts";
 import { ConfigError } from "../runtime/config-error.ts";
@@ -249,7 +250,7 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
     limits: options.limits,
     keys: options.keys.map((key, i) => {
       const tunnels = key.tunnels.map((tunnel, j) =>
-        keyTunnel(tunnel, tunnelHostname(tunnel, http.domain)!, files.targetCas.get(`${i}.${j}`)),
+        keyTunnel(tunnel, tunnelHostname(tunnel, http.domain)!, files.targetTls.get(`${i}.${j}`)),
       );
       return {
         name: key.name,
@@ -262,25 +263,22 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
 }
 
 function noFiles(): ConfigFiles {
-  return { secrets: new Map(), targetCas: new Map() };
+  return { secrets: new Map(), targetTls: new Map() };
 }
 
 function keyTunnel(
   options: ServerOptions["keys"][number]["tunnels"][number],
   hostname: string,
-  ca: string | undefined,
+  targetTls: TargetTls | undefined,
 ): KeyTunnel {
-  const { insecure_target: insecure, target_server_name: serverName, timeout_ms: timeoutMs } = options;
-  const tls = insecure !== undefined || ca !== undefined || serverName !== undefined;
+  const { host_header: hostHeader, timeout_ms: timeoutMs } = options;
   return {
     name: options.name,
     kind: "HTTP",
     hostname,
     target: options.target,
-    ...(tls && {
-      targetTls: { insecure: insecure ?? false, ca: ca ?? "", serverName: serverName ?? "" },
-    }),
-    ...(options.host_header !== undefined && { hostHeader: options.host_header }),
+    ...(targetTls && { targetTls }),
+    ...(hostHeader !== undefined && { hostHeader }),
     ...(timeoutMs !== undefined && { timeoutMs }),
   };
 }

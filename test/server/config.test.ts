@@ -354,7 +354,7 @@ test.each([
   ],
   [
     "{ name: t, type: http, target: 'https://a', insecure_target: true, target_server_name: b }",
-    "target_server_name: means nothing beside insecure_target",
+    "target_server_name: means nothing for an insecure target",
   ],
   [
     "{ name: t, type: http, target: 'https://a', target_ca: none.pem }",
