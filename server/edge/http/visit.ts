@@ -14,14 +14,13 @@ import { logAccess } from "./access-log.ts";
 import { Answer } from "./answer.ts";
 import { errorAnswer } from "./error-page.ts";
 import { requestFields, requestTrailers, type Peer } from "./forwarding.ts";
-import { Hold } from "./hold.ts";
 import { bodyHasCome, writeInterim } from "./interim.ts";
 import type { OpenRequests } from "./open-requests.ts";
+import { Passage } from "./passage.ts";
 import {
   BODY_TOO_LARGE,
   malformedRequest,
   NO_ANSWER,
-  NO_TUNNEL,
   OFFLINE,
   refusalFor,
   TOO_MANY_REQUESTS,
@@ -83,10 +82,7 @@ export class Visit implements StreamHandler, Turn {
   #begun = false;
   /** Why the edge answers by itself, known before the visit's turn. */
   #refusal: Refusal | undefined;
-  #route: Route | undefined;
-  /** Counted among those of its tunnel, key and visitor. */
-  #counted = false;
-  #hold: Hold | undefined;
+  #passage: Passage | undefined;
   #stream: LinkStream | undefined;
   /** Absent for a request without a body. */
   #upload: Upload | undefined;
@@ -144,8 +140,9 @@ export class Visit implements StreamHandler, Turn {
 
   begin(): void {
     this.#begun = true;
-    const facts = this.#facts;
-    if (this.#refusal || !facts) return this.#refuse(this.#refusal ?? NO_TUNNEL);
+    if (this.#refusal) return this.#refuse(this.#refusal);
+    // There is the one or the other.
+    const facts = this.#facts!;
     if (facts.bodyLength !== 0) this.#upload = this.#readBody();
     if (facts.bodyLength > this.#context.bodyBytes) return this.#refuse(BODY_TOO_LARGE);
     this.#pass(facts);
@@ -236,38 +233,22 @@ export class Visit implements StreamHandler, Turn {
     this.#upload?.resume();
   }
 
-  /** Passes the request on to where its Host leads at the moment. */
   #pass(facts: RequestFacts): void {
-    const route = this.#context.findRoute(facts.hostname);
-    this.#route ??= route;
-    if (!route) return this.#refuse(NO_TUNNEL);
-    const tooMany = this.#count(route);
-    if (tooMany) return this.#refuse(tooMany);
-    if (route.open) this.#open(facts, route, route.open);
-    else this.#waitFor(facts, route);
-  }
-
-  /** Counts the request among those that are open. */
-  #count(route: Route): Refusal | undefined {
-    if (this.#counted) return undefined;
-    const refusal = this.#context.requests.open(route, this.#peer.network);
-    this.#counted = refusal === undefined;
-    return refusal;
-  }
-
-  #waitFor(facts: RequestFacts, { whenBack }: Route): void {
-    const ms = this.#startedAt + this.#context.holdMs - performance.now();
-    if (!whenBack || ms <= 0) return this.#refuse(OFFLINE);
-    this.#upload?.pause();
-    this.#hold = new Hold({
-      whenBack,
-      ms,
-      back: () => {
+    const { findRoute, requests, holdMs } = this.#context;
+    this.#passage = new Passage({
+      hostname: facts.hostname,
+      network: this.#peer.network,
+      findRoute,
+      requests,
+      holdMs,
+      open: (route, open) => {
         this.#upload?.resume();
-        this.#pass(facts);
+        this.#open(facts, route, open);
       },
-      tooLong: () => this.#refuse(OFFLINE),
+      held: () => this.#upload?.pause(),
+      refuse: (refusal) => this.#refuse(refusal),
     });
+    this.#passage.start();
   }
 
   #open(facts: RequestFacts, route: Route, open: NonNullable<Route["open"]>): void {
@@ -366,7 +347,7 @@ export class Visit implements StreamHandler, Turn {
   /** Answers with a page, or cuts an answer that has begun. */
   #refuse(refusal: Refusal): void {
     this.#stopTimer();
-    this.#hold?.end();
+    this.#passage?.giveUp();
     this.#failure ??= refusal.code;
     if (refusal.close) this.#unreadable = true;
     if (this.#answer.state !== "none") {
@@ -408,10 +389,9 @@ export class Visit implements StreamHandler, Turn {
 
   #finish(): void {
     this.#stopTimer();
-    this.#hold?.end();
     if (this.#logged) return;
     this.#logged = true;
-    if (this.#counted) this.#context.requests.close(this.#route!, this.#peer.network);
+    this.#passage?.end();
     const { socket } = this.#connection;
     logAccess(this.#context.log, {
       requestId: this.requestId,
@@ -423,8 +403,8 @@ export class Visit implements StreamHandler, Turn {
       bytesIn: this.#switched ? socket.bytesRead : (this.#upload?.bytes ?? 0),
       bytesOut: this.#switched ? socket.bytesWritten : this.#answer.bytes,
       startedAt: this.#startedAt,
-      tunnel: this.#route?.tunnel,
-      key: this.#route?.key,
+      tunnel: this.#passage?.route?.tunnel,
+      key: this.#passage?.route?.key,
       failure: this.#failure,
       detail: this.#detail,
     });
