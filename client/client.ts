@@ -6,13 +6,11 @@ import type { Log } from "../runtime/log.ts";
 import { formatAddress } from "../runtime/net-address.ts";
 import { Backoff } from "./connection/backoff.ts";
 import type { ServerAddress } from "./connection/connect.ts";
-import { ClientSession, type ClientTuning } from "./connection/session.ts";
+import { ClientSession, STEADY_MS, type ClientTuning } from "./connection/session.ts";
 import { consentTo, type Consent } from "./local/consent.ts";
 import { LocalService } from "./local/local-service.ts";
 import { serveStream, type FinishedExchange, type LocalTunnel } from "./local/serve-stream.ts";
 
-/** A session that held this long was a good one: the next try comes at once. */
-const STEADY_MS = 10_000;
 /** What visitors may have sent that the local services have not read: less than a server's, since one machine's take it. */
 const UNREAD_LIMIT_BYTES = 128 * 1024 * 1024;
 

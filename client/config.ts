@@ -51,8 +51,8 @@ const tunnelOptions = z.strictObject({
   type: z.literal("http"),
   target: addressOption(parseTarget),
   hostname: option(
-    'expected a hostname such as app.example.com, without scheme, port or path, or "*"',
-    (text) => (text === "*" ? text : hostnameOf(text)),
+    'expected a hostname such as app.example.com, without scheme, port or path, or "*.example.com" or "*"',
+    publicNameOf,
   ).optional(),
   subdomain: option("expected a single label such as app, of letters, digits and hyphens", (text) =>
     SUBDOMAIN.test(text) ? text.toLowerCase() : undefined,
@@ -199,6 +199,14 @@ function wantedTunnel(
 ): WantedTunnel {
   const { host_header: hostHeader, timeout_ms: timeoutMs } = options;
   return { kind: "HTTP", name, target, hostname, subdomain, targetTls, hostHeader, timeoutMs };
+}
+
+/** A wildcard for all names beneath a hostname, or for whatever no other name takes, too. */
+function publicNameOf(text: string): string | undefined {
+  if (text === "*") return text;
+  if (!text.startsWith("*.")) return hostnameOf(text);
+  const name = hostnameOf(text.slice(2));
+  return name && `*.${name}`;
 }
 
 function isAllowRule(text: string): boolean {

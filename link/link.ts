@@ -11,6 +11,8 @@ import { UnreadBudget } from "./unread-budget.ts";
 
 /** Streams that the other end may hold open on one connection: twice the 8,000 that one machine's visitors may well hold. */
 const MAX_PEER_STREAMS = 16_384;
+/** Of a request id, and of an address with its port. */
+const MAX_TEXT = 128;
 /** Heads up to this are not counted one by one: nearly all are, and the stream that they open takes more by itself. */
 const SMALL_HEAD_BYTES = 4 * 1024;
 /** What an end that does not read gets to take the last messages, before the carrier is cut. */
@@ -223,6 +225,10 @@ export class Link {
 
   #receiveOpen(open: Open): void {
     const id = open.stream;
+    // They are kept as long as the stream is, and count against no budget.
+    if (open.requestId.length > MAX_TEXT || open.visitor.length > MAX_TEXT) {
+      throw new TunnelError("protocol", "an Open with a request id or visitor that is none");
+    }
     if (this.#streams.has(id) || !this.#ids.takePeer(id)) {
       throw new TunnelError("protocol", `a stream opened with id ${id}, which is not the other end's to use`);
     }

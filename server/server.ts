@@ -58,7 +58,7 @@ export async function startServer(
   const registry = new Registry({
     rules: {
       domain: config.http.domain,
-      ownerOf: (hostname) => keys.ownerOf(hostname),
+      ownersOf: (name) => keys.ownersOf(name),
       publicUrl: (hostname) => publicUrl(hostname, config.http.publicUrl, edge.address.port),
     },
     limits: config.limits,
@@ -99,7 +99,7 @@ export async function startServer(
   });
 
   keys.onRevoked((keyIds) =>
-    registry.endSessionsOfKeys(
+    registry.revoke(
       keyIds,
       new TunnelError(
         "key_revoked",

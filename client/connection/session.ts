@@ -30,19 +30,32 @@ export interface ClientTuning {
   stepTimeoutMs?: number;
 }
 
+/** In one session: a change is somebody's, and each is told in the log. */
+const MAX_CHANGES = 10_000;
+/** What held this long was good: the next try comes at once. */
+export const STEADY_MS = 10_000;
 /** How long a server is asked whether a stream is on its way, by a client that stops and has none. */
 const QUIET_MS = 2_000;
+
+/** One of the session's connections. */
+interface Slot {
+  backoff: Backoff;
+  /** When it came to stand, on the clock of `performance.now()`. */
+  since: number;
+}
 
 /** One life of a session: from its first connection to the loss of its last. */
 export class ClientSession {
   readonly #options: SessionOptions;
-  readonly #links = new Set<Link>();
+  readonly #links = new Map<Link, Slot>();
   /** Aborted once no further connection is wanted. */
   readonly #dialling = new AbortController();
   readonly #over: Promise<void>;
   #settle: (error?: TunnelError) => void = () => {};
   #token = "";
   #stopping = false;
+  /** Changes of the mapping in this session. */
+  #changes = 0;
 
   constructor(options: SessionOptions) {
     this.#options = options;
@@ -62,11 +75,11 @@ export class ClientSession {
     const cut = (): void => this.#end(new TunnelError("shutting_down", "stopped"));
     signal.addEventListener("abort", cut, { once: true });
     try {
-      const { welcome } = await this.#connect((welcome) => {
+      const { welcome } = await this.#connect(new Backoff(), (welcome) => {
         this.#token = welcome.sessionToken;
         this.#options.onOnline(welcome);
       });
-      for (let i = 1; i < welcome.connections; i++) void this.#addConnection();
+      for (let i = 1; i < welcome.connections; i++) void this.#addConnection(new Backoff());
       await this.#over;
     } finally {
       signal.removeEventListener("abort", cut);
@@ -82,15 +95,15 @@ export class ClientSession {
     const grace = setTimeout(() => this.#end(), graceMs);
     // Over a connection that is dead no answer will come.
     const quiet = setTimeout(() => {
-      if ([...this.#links].every((link) => link.streams === 0)) this.#end();
+      if ([...this.#links.keys()].every((link) => link.streams === 0)) this.#end();
     }, QUIET_MS);
-    for (const link of this.#links) finish(link, graceMs);
+    for (const link of this.#links.keys()) finish(link, graceMs);
     await this.#over.catch(() => {});
     clearTimeout(grace);
     clearTimeout(quiet);
   }
 
-  async #connect(welcomed?: (welcome: Welcome) => void): Promise<Connection> {
+  async #connect(backoff: Backoff, welcomed?: (welcome: Welcome) => void): Promise<Connection> {
     const { server, clientId, wanted, unreadBudget, onStream, tuning } = this.#options;
     let link: Link | undefined;
     const connection = await connect({
@@ -115,17 +128,16 @@ export class ClientSession {
       link.close();
       throw new TunnelError("lost", "the connection was lost as soon as it stood");
     }
-    this.#links.add(link);
+    this.#links.set(link, { backoff, since: performance.now() });
     return connection;
   }
 
   /** Brings one of the further connections about, however often that has to be tried. */
-  async #addConnection(): Promise<void> {
+  async #addConnection(backoff: Backoff): Promise<void> {
     const { signal } = this.#dialling;
-    const backoff = new Backoff();
     while (!signal.aborted) {
       try {
-        const { welcome } = await this.#connect();
+        const { welcome } = await this.#connect(backoff);
         if (welcome.sessionToken !== this.#token) {
           this.#end(new TunnelError("lost", "the server has forgotten the session"));
         }
@@ -144,10 +156,13 @@ export class ClientSession {
   #receive(message: SessionMessage): void {
     switch (message.message) {
       case "tunnels":
+        if (++this.#changes > MAX_CHANGES)
+          throw new TunnelError("protocol", "the server never stops changing the mapping");
         checkTunnels(message.tunnels.tunnels);
         return this.#options.onTunnels(message.tunnels.tunnels);
       case "drain":
-        // Further connections would only have to be left again.
+        // Each of its connections says so; and further ones would only have to be left again.
+        if (this.#dialling.signal.aborted) return;
         this.#dialling.abort();
         return this.#options.onServerDrain();
       default:
@@ -156,10 +171,12 @@ export class ClientSession {
   }
 
   #lost(link: Link, error?: TunnelError): void {
-    if (!this.#links.delete(link)) return;
+    const slot = this.#links.get(link);
+    if (!slot) return;
+    this.#links.delete(link);
     if (this.#links.size > 0 && !error?.permanent) {
       if (error) this.#options.onConnectionTrouble(error);
-      void this.#addConnection();
+      void this.#replace(slot);
       return;
     }
     this.#end(
@@ -167,10 +184,17 @@ export class ClientSession {
     );
   }
 
+  /** At once if the connection had held; else a server that cuts one of several would have it dialled in a tight loop. */
+  async #replace({ backoff, since }: Slot): Promise<void> {
+    if (performance.now() - since >= STEADY_MS) backoff.reset();
+    else await backoff.wait(backoff.next(), this.#dialling.signal);
+    await this.#addConnection(backoff);
+  }
+
   #end(error?: TunnelError): void {
     this.#dialling.abort();
     this.#settle(error);
-    const links = [...this.#links];
+    const links = [...this.#links.keys()];
     this.#links.clear();
     for (const link of links) link.close(error);
   }

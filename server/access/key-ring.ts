@@ -27,6 +27,11 @@ export interface Key {
   source: "config" | "store";
 }
 
+/** The public names that are written to a key. */
+export function namesOf({ hostnames, tunnels }: Pick<Key, "hostnames" | "tunnels">): ReadonlySet<string> {
+  return new Set([...hostnames, ...tunnels.map((tunnel) => tunnel.hostname)]);
+}
+
 /** A key as the config has it. */
 export interface ConfigKey {
   name: string;
@@ -58,7 +63,7 @@ export class KeyRing {
   readonly #onRevoked = new Set<(keyIds: ReadonlySet<string>) => void>();
   #entries: ReadonlyMap<string, Entry>;
   /** By public name: visitors of names that nobody claims ask too. */
-  #owners: ReadonlyMap<string, Key>;
+  #owners: ReadonlyMap<string, readonly Key[]>;
   /** What tells one state of the file from another; `undefined` until it was read for the first time. */
   #stamp: string | undefined;
   #problem: string | undefined;
@@ -85,9 +90,12 @@ export class KeyRing {
     return this.#entries.get(id)?.key;
   }
 
-  /** The key that a public name is written to, as one it may claim or as that of a tunnel; the config's come first. */
-  ownerOf(hostname: string): Key | undefined {
-    return this.#owners.get(hostname);
+  /**
+   * The keys that a public name is written to, as one they may claim or as that of a tunnel; the config's come first. Several
+   * while one key takes over from another.
+   */
+  ownersOf(name: string): readonly Key[] {
+    return this.#owners.get(name) ?? [];
   }
 
   /** `listener` gets the ids of keys whose sessions must end. Returns how to stop that. */
@@ -200,11 +208,14 @@ function storedEntry({ id, name, secretSha256, hostnames, tunnels }: StoredKey):
   };
 }
 
-function ownersIn(entries: ReadonlyMap<string, Entry>): ReadonlyMap<string, Key> {
-  const owners = new Map<string, Key>();
+function ownersIn(entries: ReadonlyMap<string, Entry>): ReadonlyMap<string, readonly Key[]> {
+  const owners = new Map<string, Key[]>();
   for (const { key } of entries.values()) {
-    const hostnames = [...key.hostnames, ...key.tunnels.map((tunnel) => tunnel.hostname)];
-    for (const hostname of hostnames) if (!owners.has(hostname)) owners.set(hostname, key);
+    for (const name of namesOf(key)) {
+      const ofName = owners.get(name);
+      if (ofName) ofName.push(key);
+      else owners.set(name, [key]);
+    }
   }
   return owners;
 }

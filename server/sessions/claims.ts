@@ -79,6 +79,13 @@ export class Claims {
     this.#forgetBeyondLimit(session.keyId);
   }
 
+  /** Keeps nothing for keys that are no more. */
+  forget(keyIds: ReadonlySet<string>): void {
+    for (const [hostname, claim] of this.#claims) {
+      if (!claim.session && keyIds.has(claim.keyId)) this.#claims.delete(hostname);
+    }
+  }
+
   #wake(session: Session): void {
     for (const { hostname } of session.tunnels) {
       const callbacks = this.#waiting.get(hostname);

@@ -2,7 +2,7 @@ import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Tunnel, TunnelRequest } from "../../link/messages.ts";
 import { hostOf, parseTarget } from "../../link/target.ts";
-import type { Key } from "../access/key-ring.ts";
+import { namesOf, type Key } from "../access/key-ring.ts";
 import {
   normalizePublicName,
   normalizeSubdomain,
@@ -24,8 +24,8 @@ export interface SessionTunnel extends Tunnel {
 export interface NamingRules {
   /** Subdomains live under it. */
   domain: string;
-  /** The key to which exactly this public name is written. */
-  ownerOf(hostname: string): Key | undefined;
+  /** The keys to which exactly this public name is written. */
+  ownersOf(name: string): readonly Key[];
   publicUrl(hostname: string): string;
 }
 
@@ -79,8 +79,10 @@ function wantedTunnels(
 ): SessionTunnel[] {
   return wanted.map((request, index) => {
     const hostname = wantedHostname(key, clientId, request, rules);
-    const owner = ownerOver(hostname, rules);
-    if (owner && owner.id !== key.id) throw refused(`The name ${hostname} belongs to another key.`);
+    const owners = ownersOver(hostname, rules);
+    if (owners.length > 0 && !owners.some((owner) => owner.id === key.id)) {
+      throw refused(`The name ${hostname} belongs to another key.`);
+    }
     const { timeoutMs } = request;
     return {
       id: index + 1,
@@ -122,22 +124,21 @@ function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rule
 }
 
 function mayClaim(key: Key, hostname: string, domain: string): boolean {
-  if (key.hostnames.includes(hostname) || key.tunnels.some((tunnel) => tunnel.hostname === hostname))
-    return true;
+  if (namesOf(key).has(hostname)) return true;
   for (const wildcard of wildcardsOver(hostname)) if (key.hostnames.includes(wildcard)) return true;
   const label = hostname.endsWith(`.${domain}`) ? hostname.slice(0, -domain.length - 1) : undefined;
   return label !== undefined && normalizeSubdomain(label) === label;
 }
 
-/** The key that a name is written to, or else the closest wildcard over it: all that is beneath belongs to that key. */
-function ownerOver(hostname: string, rules: NamingRules): Key | undefined {
-  let owner = rules.ownerOf(hostname);
-  if (owner) return owner;
+/** Whose a name is: of those that it is written to, or else the closest wildcard over it with all that is beneath. */
+function ownersOver(hostname: string, rules: NamingRules): readonly Key[] {
+  let owners = rules.ownersOf(hostname);
+  if (owners.length > 0) return owners;
   for (const wildcard of wildcardsOver(hostname)) {
-    owner = rules.ownerOf(wildcard);
-    if (owner) return owner;
+    owners = rules.ownersOf(wildcard);
+    if (owners.length > 0) return owners;
   }
-  return undefined;
+  return [];
 }
 
 /** @throws TunnelError `name_refused` */

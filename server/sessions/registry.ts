@@ -4,7 +4,7 @@ import type { Log } from "../../runtime/log.ts";
 import { Tally } from "../../runtime/tally.ts";
 import { DOOR_LIMITS, type DoorLimits, type SessionLimits } from "../access/client-limits.ts";
 import { Door } from "../access/door.ts";
-import type { Key } from "../access/key-ring.ts";
+import { namesOf, type Key } from "../access/key-ring.ts";
 import { wildcardsOver } from "../routing/hostname.ts";
 import type { Route } from "../routing/route.ts";
 import { Claims } from "./claims.ts";
@@ -54,7 +54,8 @@ export class Registry {
   }
 
   /**
-   * Starts a session and gives it all its names, or none. Whoever held one of them with the same key ends.
+   * Starts a session and gives it all its names, or none. Whoever held one of them ends: with the same key, or with another
+   * to which the name is written as well.
    *
    * @throws TunnelError `name_refused`, `overloaded`
    */
@@ -65,7 +66,8 @@ export class Registry {
     for (const { hostname } of tunnels) {
       const holder = this.#claims.holder(hostname);
       if (!holder) continue;
-      if (holder.keyId !== key.id) {
+      // One key takes over from another where the server's owner has written the name to both.
+      if (holder.keyId !== key.id && !namesOf(key).has(hostname)) {
         throw new TunnelError(
           "name_refused",
           `The name ${hostname} is taken by another key. Choose another name.`,
@@ -78,7 +80,7 @@ export class Registry {
       session.end(
         new TunnelError(
           "replaced",
-          "Another client has taken over these tunnels with the same key. Run one client for each, or ask for other names.",
+          "Another client has taken over these tunnels with a key that owns them too. Run one client for each, or ask for other names.",
         ),
       );
     }
@@ -129,10 +131,12 @@ export class Registry {
     return streams;
   }
 
-  endSessionsOfKeys(keyIds: ReadonlySet<string>, error: TunnelError): void {
+  /** Ends the sessions of these keys, and keeps no name for them. */
+  revoke(keyIds: ReadonlySet<string>, error: TunnelError): void {
     for (const session of this.#sessions.values()) {
       if (keyIds.has(session.keyId)) session.end(error);
     }
+    this.#claims.forget(keyIds);
   }
 
   drain(graceMs: number): void {
@@ -149,9 +153,11 @@ export class Registry {
 
   /** A name that the config maps to a client that has not come yet. */
   #awayRoute(name: string): Route | undefined {
-    const owner = this.#rules.ownerOf(name);
-    const tunnel = owner?.tunnels.find((mapped) => mapped.hostname === name);
-    return owner && tunnel && this.#claims.awayRoute(name, { tunnel: tunnel.name, key: owner.name });
+    for (const owner of this.#rules.ownersOf(name)) {
+      const tunnel = owner.tunnels.find((mapped) => mapped.hostname === name);
+      if (tunnel) return this.#claims.awayRoute(name, { tunnel: tunnel.name, key: owner.name });
+    }
+    return undefined;
   }
 
   /** @throws TunnelError `overloaded`, if there is no room for one more in place of those that it replaces */

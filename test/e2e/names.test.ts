@@ -1,7 +1,9 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { encodeAccessKey } from "../../link/access-key.ts";
 import type { TunnelError } from "../../link/errors.ts";
+import { configKeyId, configKeySecret } from "../../server/access/config-key.ts";
 import { startLocalWeb, saying } from "../support/local-web.ts";
 import { runProgram, SERVER, startClientProcess } from "../support/processes.ts";
 import { RawClient, wanted } from "../support/raw-client.ts";
@@ -197,20 +199,33 @@ describe("in a half-configured world", () => {
     expect(output).toMatch(/config\.yaml:3:\d+ +keys\[1\]\.hostnames\[0\]: .*taken by keys\[0\]/);
   });
 
-  test("of a key in the config and one in keys.json that list the same hostname, only the config's gets it", async () => {
+  test("a hostname that is written to a key of the config and to one of keys.json goes from one's client to the other's", async () => {
+    await using web = await startLocalWeb(saying("successor"));
+    const host = "app.example.com";
     await using server = await startTestServer({
       config: (config) => {
-        config.keys = [
-          { name: "config", secret: "a".repeat(26), hostnames: ["app.example.com"], tunnels: [] },
-        ];
+        config.keys = [{ name: "config", secret: "a".repeat(26), hostnames: [host], tunnels: [] }];
       },
     });
-    const token = await server.addKey({ name: "stored", hostnames: ["app.example.com"] });
-    const client = startTestClient(token, {
-      tunnels: [{ kind: "HTTP", hostname: "app.example.com", target: { host: "127.0.0.1", port: 1 } }],
+    const tunnels = [
+      { kind: "HTTP" as const, hostname: host, target: { host: "127.0.0.1", port: web.port } },
+    ];
+    await using before = startTestClient(
+      encodeAccessKey({
+        keyId: configKeyId("config"),
+        secret: configKeySecret("a".repeat(26)),
+        host: "127.0.0.1",
+        port: server.grpcPort,
+      }),
+      { tunnels },
+    );
+    await before.online();
+    await using after = startTestClient(await server.addKey({ name: "stored", hostnames: [host] }), {
+      tunnels,
     });
-    expect(await client.ended).toMatchObject({ code: "name_refused" });
-    expect((await server.visit("/", { host: "app.example.com" })).status).toBe(404);
+    await after.online();
+    expect(await before.ended).toMatchObject({ code: "replaced" });
+    expect((await server.visit("/", { host })).text).toBe("successor");
   });
 
   test("a hostname that the config maps is offline until its client comes, and not unknown", async () => {

@@ -23,7 +23,7 @@ const PING: Control = { message: "ping", ping: { id: 1 } };
 function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   const clock = { now: 1_000_000 };
   const { log, lines } = recordingLog();
-  const rules = { domain: "example.com", ownerOf: () => undefined, publicUrl: () => "" };
+  const rules = { domain: "example.com", ownersOf: () => [], publicUrl: () => "" };
   const registry = new Registry({
     rules,
     log,

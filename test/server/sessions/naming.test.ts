@@ -10,7 +10,7 @@ const KEYS: Key[] = [
 ];
 const RULES: NamingRules = {
   domain: "localhost",
-  ownerOf: (name) => KEYS.find((key) => key.hostnames.includes(name)),
+  ownersOf: (name) => KEYS.filter((key) => key.hostnames.includes(name)),
   publicUrl: (hostname) => `http://${hostname}/`,
 };
 

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { TunnelError } from "../../../link/errors.ts";
 import type { Key } from "../../../server/access/key-ring.ts";
 import { limitOptions } from "../../../server/limits.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
@@ -8,8 +9,8 @@ import { wanted } from "../../support/raw-client.ts";
 const HOME = key("home");
 const WORK = key("work");
 
-function key(name: string): Key {
-  return { id: name.padEnd(16, "0"), name, hostnames: [], tunnels: [], source: "store" };
+function key(name: string, hostnames: string[] = []): Key {
+  return { id: name.padEnd(16, "0"), name, hostnames, tunnels: [], source: "store" };
 }
 
 function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: number }) {
@@ -17,7 +18,7 @@ function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: nu
   const registry = new Registry({
     rules: {
       domain: "example.com",
-      ownerOf: () => undefined,
+      ownersOf: () => [],
       publicUrl: (hostname) => `http://${hostname}/`,
     },
     log,
@@ -78,4 +79,26 @@ test("who is refused for want of room has ended nobody", () => {
   expect(() => register(HOME, "b")).toThrow(overloaded("limits.sessions_per_address"));
   expect(registry.find(elsewhere.token, HOME, "b")).toBe(elsewhere);
   expect(lines.filter(({ message }) => message === "client offline")).toEqual([]);
+});
+
+test("a name that is taken, or kept, is another key's only if it is written to that too", () => {
+  const { register, lines } = registryWith({});
+  const refused = expect.objectContaining({ code: "name_refused" }) as Error;
+  const successor = key("successor", ["a.example.com"]);
+  register(HOME, "a");
+  expect(() => register(WORK, "a")).toThrow(refused);
+  register(successor, "a");
+  expect(lines.filter(({ message }) => message === "client offline")).toHaveLength(1);
+  // Nor back again.
+  expect(() => register(HOME, "a")).toThrow(refused);
+});
+
+test("a key that is revoked keeps no names", () => {
+  const { registry, register } = registryWith({});
+  register(HOME, "gone").end();
+  const session = register(HOME, "live");
+  registry.revoke(new Set([HOME.id]), new TunnelError("key_revoked", "revoked"));
+  expect(registry.find(session.token, HOME, "live")).toBeUndefined();
+  register(WORK, "gone");
+  register(WORK, "live");
 });
