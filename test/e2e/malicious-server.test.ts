@@ -72,7 +72,40 @@ const BREACHES: [name: string, mischief: (call: RawCall) => void][] = [
       call.say([visit(2, { end: false, head })], Buffer.concat(Array<Buffer>(40).fill(piece)));
     },
   ],
+  ["data behind the end of a request", (call) => call.say([visit(2)], chunk(2, 0, "x"))],
+  ["an end behind the end", (call) => call.say([visit(2)], chunk(2, 1))],
+  ["trailers behind the end", (call) => call.say([visit(2)], chunk(2, 2, "a: b\r\n"))],
+  [
+    "credit for a stream that was never opened",
+    (call) => call.say([{ message: "credit", credit: { stream: 2, bytes: 1 } }]),
+  ],
+  [
+    "a reset of a stream that was never opened",
+    (call) => call.say([{ message: "reset", reset: { stream: 2, code: "CANCELLED", detail: "" } }]),
+  ],
+  ["an answer to a stream of the client's ids", (call) => call.say([accept(1)])],
+  ["an Open with the last of the client's ids", (call) => call.say([visit(4_294_967_295)])],
+  ["an Open again with an id that is over", (call) => call.say([visit(2, { tunnel: 9 }), visit(2)])],
   ["a second Welcome", (call) => call.say([welcome([])])],
+  ["a second Welcome of another session", (call) => call.say([welcome([], { sessionToken: "other" })])],
+  [
+    "a chunk that is longer than its batch",
+    (call) => call.say([visit(2, { end: false })], chunk(2, 0, "hello").subarray(0, 9)),
+  ],
+  [
+    "half a chunk's head",
+    (call) => call.say([visit(2, { end: false })], chunk(2, 0, "hello").subarray(0, 3)),
+  ],
+  [
+    "twenty updates of its tunnels in one batch",
+    (call) =>
+      call.say(Array.from({ length: 20 }, () => ({ message: "tunnels" as const, tunnels: { tunnels: [] } }))),
+  ],
+  [
+    "two hundred thousand messages in one batch",
+    (call) =>
+      call.say(Array.from({ length: 200_000 }, () => ({ message: "pong" as const, pong: { id: 1 } }))),
+  ],
   ["a Hello of its own", (call) => call.say([call.heard.all("hello")[0]!])],
   ["a control message without content", (call) => call.say([{} as Control])],
   ["a message of 5 MB", (call) => call.say([], Buffer.alloc(5_000_000))],
@@ -235,6 +268,24 @@ describe("a server cannot make the client dial", () => {
     ["the unspecified address, which means loopback", "0.0.0.0:PORT", ["none"]],
     ["a port beside the one that is allowed", "127.0.0.1:PORT", ["none", "127.0.0.1/32:1"]],
     ["an address beside the one that is allowed", "127.0.0.1:PORT", ["none", "127.0.0.2/32"]],
+    ["loopback under another address of its own", "127.1.2.3:PORT", ["none"]],
+    ["a name beneath localhost", "x.localhost:PORT", ["none"]],
+    ["loopback with a dot behind its name", "localhost.:PORT", ["none"]],
+    ["loopback over TLS", "https://127.0.0.1:PORT", ["none"]],
+    ["loopback behind a scheme", "http://127.0.0.1:PORT", ["none"]],
+    ["loopback by its IPv6 address", "[::1]:PORT", ["none"]],
+    ["loopback by an unspecified IPv6 address", "[::]:PORT", ["none"]],
+    ["loopback mapped in hexadecimal", "[::ffff:7f00:1]:PORT", ["none"]],
+    ["where clouds keep their secrets", "169.254.169.254:80", []],
+    ["that over TLS", "https://169.254.169.254", []],
+    ["that in an IPv6 spelling", "[::ffff:169.254.169.254]:80", []],
+    ["that in IPv6", "[fd00:ec2::254]:80", []],
+    ["a link-local address", "[fe80::1%lo]:80", []],
+    ["another machine", "192.168.0.1:80", []],
+    ["a socket, by default", "unix:/run/docker.sock", []],
+    ["a socket, whatever else is allowed", "unix:/run/docker.sock", ["any"]],
+    ["a socket beneath the one that is allowed", "unix:/run/app.sock/x", ["unix:/run/app.sock"]],
+    ["a socket beside the directory that is allowed", "unix:/run/applications/x", ["unix:/run/app/"]],
     ["this machine's own address, by default", `${own?.address ?? "192.0.2.1"}:PORT`, []],
   ])("%s", async (_name, target, allow) => {
     await using web = await startLocalWeb(saying("secret"), "0.0.0.0");
@@ -250,6 +301,25 @@ describe("a server cannot make the client dial", () => {
       failure: "NOT_ALLOWED",
       detail: expect.stringContaining("--allow") as unknown,
     });
+  });
+
+  // Some resolvers read an address in them, and others a name that nobody has.
+  test.each([
+    "127.1:PORT",
+    "2130706433:PORT",
+    "0x7f000001:PORT",
+    "0177.0.0.1:PORT",
+    "2852039166:80",
+    "0xc0a80001:80",
+  ])("an address in the old spelling %s", async (target) => {
+    await using web = await startLocalWeb(saying("secret"));
+    const named = target.replace("PORT", String(web.port));
+    const server = await RawServer.start((call) => call.say([welcome([{ target: named }]), visit(2)]));
+    await using world = withClient(server, { allow: ["none"] });
+    const call = await world.server.call(1);
+    const { reset } = await call.heard.message("reset");
+    expect(["NOT_ALLOWED", "UNKNOWN_TUNNEL", "UNREACHABLE"]).toContain(reset.code);
+    expect(web.connections()).toBe(0);
   });
 
   test("another target than the one that was typed, by a changed mapping", async () => {
@@ -271,12 +341,40 @@ describe("a server cannot make the client dial", () => {
     expect(other.connections()).toBe(0);
   });
 
+  test("what it names later, by a changed mapping, if that is not allowed", async () => {
+    await using first = await startLocalWeb(saying("first"));
+    await using second = await startLocalWeb(saying("second"));
+    const server = await RawServer.start((call) => {
+      call.say([welcome([{ target: `127.0.0.1:${first.port}` }]), visit(2)]);
+    });
+    await using world = withClient(server, { allow: ["none", `127.0.0.1/32:${first.port}`] });
+    const call = await world.server.call(1);
+    expect((await call.heard.chunkNumber(1)).payload.toString()).toBe("first");
+    call.say([update(1, second.port), visit(4)]);
+    expect((await call.heard.message("reset")).reset).toMatchObject({ stream: 4, code: "NOT_ALLOWED" });
+    call.say([update(1, first.port), visit(6)]);
+    await call.heard.message("accept", 2);
+    expect(second.connections()).toBe(0);
+  });
+
+  test.each([1, 7, 4_294_967_295])("what nobody typed, as the answer to request %i", async (request) => {
+    await using typed = await startLocalWeb(saying("typed"));
+    await using other = await startLocalWeb(saying("other"));
+    const server = await RawServer.start((call) =>
+      call.say([welcome([{ request, target: `127.0.0.1:${other.port}` }]), visit(2)]),
+    );
+    await using world = withClient(server, { tunnels: [http(typed.port, "app")], allow: ["none"] });
+    const call = await world.server.call(1);
+    expect((await call.heard.message("reset")).reset).toMatchObject({ stream: 2, code: "NOT_ALLOWED" });
+    expect(other.connections()).toBe(0);
+  });
+
   test.each([
     "",
     "127.0.0.1",
     "127.0.0.1:0",
     "127.0.0.1:99999",
-    "http://127.0.0.1:80",
+    "http://127.0.0.1:80/path",
     "/run/docker.sock",
     "a b:80",
   ])("the odd target %j", async (target) => {
@@ -319,4 +417,9 @@ function say(call: RawCall, refused: { code: string; message: string }): void {
 
 function tunnel(id: number) {
   return { id, name: "app", kind: "HTTP" as const, url: "http://app.localhost/", target: "127.0.0.1:1" };
+}
+
+/** A changed mapping: the tunnel leads to this port of loopback. */
+function update(id: number, port: number): Control {
+  return { message: "tunnels", tunnels: { tunnels: [{ ...tunnel(id), target: `127.0.0.1:${port}` }] } };
 }
