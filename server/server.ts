@@ -116,7 +116,7 @@ export async function startServer(
       return registry.streams;
     },
     async stop(graceMs) {
-      const disconnected = grpc.stopListening();
+      grpc.stopListening();
       registry.drain(graceMs);
       await edge.stop(graceMs);
       registry.end();
@@ -124,7 +124,7 @@ export async function startServer(
       // A timer without a reference would let the process end here, with nothing told.
       const enough = new AbortController();
       const { signal } = enough;
-      await Promise.race([disconnected, sleep(LAST_WORDS_MS, undefined, { signal }).catch(() => {})]);
+      await Promise.race([grpc.disconnect(), sleep(LAST_WORDS_MS, undefined, { signal }).catch(() => {})]);
       enough.abort();
       grpc.close();
     },

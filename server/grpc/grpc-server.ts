@@ -17,8 +17,10 @@ const BACKLOG = 4096;
 
 export interface GrpcServer {
   readonly port: number;
-  /** Takes no new connections; resolves when those that are open have ended. */
-  stopListening(): Promise<void>;
+  /** Takes no new connections. */
+  stopListening(): void;
+  /** Ends those that are open once their calls have; resolves when they are gone. */
+  disconnect(): Promise<void>;
   /** Cuts all that is left. */
   close(): void;
 }
@@ -85,8 +87,9 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     port,
     stopListening() {
       tcp.close();
-      return new Promise((resolve) => server.tryShutdown(() => resolve()));
     },
+    // Not sooner: on a connection that is to be closed grpc-js takes its next keepalive for failed, and cuts the calls.
+    disconnect: () => new Promise((resolve) => server.tryShutdown(() => resolve())),
     close() {
       tcp.close();
       server.forceShutdown();

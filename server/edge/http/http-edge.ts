@@ -7,7 +7,7 @@ import { refusalForClientError, type ClientError } from "./client-error.ts";
 import { listen, type Address } from "./listen.ts";
 import { refuseInput } from "./refused-input.ts";
 import { OpenRequests, type RequestLimits } from "./open-requests.ts";
-import { malformedRequest, NO_CONNECT } from "./refusals.ts";
+import { NO_CONNECT } from "./refusals.ts";
 import { checkRequest } from "./request-check.ts";
 import { TrustedProxies } from "./trusted-proxies.ts";
 import { protocolsToOffer, visitUpgrade } from "./upgrade.ts";
@@ -60,7 +60,6 @@ export interface HttpEdge {
 const KIB = 1024;
 /** How often the log may say that visitors are turned away. */
 const WARN_MS = 60_000;
-const FLOOD = malformedRequest("What was sent is no HTTP request.");
 
 /** @throws Error that says which option to change if the port cannot be listened on */
 export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge> {
@@ -115,7 +114,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       socket,
       limits: connectionLimits,
       proxies,
-      onFlood: () => refuseInput(connection, FLOOD, log),
+      onFlood: (refusal) => refuseInput(connection, refusal, log),
       onClosed: () => {
         connections.delete(socket);
         connectionsOf.remove(connection.peer.network);

@@ -102,6 +102,9 @@ export const CHUNKED_UPGRADE: Refusal = {
   close: true,
 };
 
+/** Bytes without end, before, between or behind requests. */
+export const FLOOD: Refusal = malformedRequest("What was sent is no HTTP request.");
+
 /** A request that breaks HTTP's rules, or could be read in two ways. */
 export function malformedRequest(sentence: string): Refusal {
   return { status: 400, code: "MALFORMED_REQUEST", sentence, close: true };

@@ -39,6 +39,7 @@ export function refuseInput(
       });
     },
     received: false,
+    bodyBytes: 0,
     answered: true,
     writable() {},
     broken() {},

@@ -70,6 +70,9 @@ export function visitUpgrade(options: {
     get received() {
       return visit.received;
     },
+    get bodyBytes() {
+      return visit.bodyBytes;
+    },
     get answered() {
       return visit.answered;
     },

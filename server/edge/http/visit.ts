@@ -134,6 +134,10 @@ export class Visit implements StreamHandler, Turn {
     return this.#begun ? this.#uploaded : this.#request.complete;
   }
 
+  get bodyBytes(): number {
+    return this.#upload?.bytes ?? 0;
+  }
+
   get answered(): boolean {
     return this.#answer.state === "whole" || this.#answer.state === "sent";
   }

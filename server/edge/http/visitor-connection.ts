@@ -1,8 +1,16 @@
 import { Socket } from "node:net";
 import { plainAddress } from "../../../runtime/ip-address.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
-import type { Refusal } from "./refusals.ts";
+import { EXTENSIONS_TOO_LARGE, FLOOD, type Refusal } from "./refusals.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
+
+/**
+ * What frames a body: node's parser bounds the extensions of each chunk, but neither those of all chunks nor the zeros before a
+ * size. A chunk of one octet takes six.
+ */
+const FRAMING_RATIO = 16;
+/** And what has come of a body, and waits to be read. */
+const FRAMING_BYTES = 1024 * 1024;
 
 /** A request on a connection, from its head to the end of its answer. */
 export interface Turn {
@@ -10,6 +18,8 @@ export interface Turn {
   begin(): void;
   /** Whether the request has arrived whole, so that the next one begins where it should. */
   readonly received: boolean;
+  /** Octets of the request's body that have been read. */
+  readonly bodyBytes: number;
   /** Whether the whole answer has been handed to the socket. */
   readonly answered: boolean;
   /** The socket takes bytes again. */
@@ -49,6 +59,8 @@ export class VisitorConnection {
   #closing = false;
   #stopping = false;
   #strayBytes = 0;
+  /** What has come since the active request began, its body and all that frames it. */
+  #requestBytes = 0;
   /** Reading is held back while requests wait for their turn. */
   #held = false;
   #discardTimer: NodeJS.Timeout | undefined;
@@ -56,15 +68,15 @@ export class VisitorConnection {
   /** What had moved when that was last looked at, and when that had last changed. */
   #movedBytes = 0;
   #movedAt = 0;
-  readonly #onFlood: () => void;
+  readonly #onFlood: (refusal: Refusal) => void;
   readonly #onClosed: () => void;
 
   constructor(options: {
     socket: Socket;
     limits: ConnectionLimits;
     proxies: TrustedProxies;
-    /** The visitor sends bytes without end that are no request. */
-    onFlood: () => void;
+    /** The visitor sends without end what is no request, or no body of one. */
+    onFlood: (refusal: Refusal) => void;
     onClosed: () => void;
   }) {
     const { socket } = options;
@@ -96,6 +108,7 @@ export class VisitorConnection {
       this.socket.pause();
     } else {
       this.#active = turn;
+      this.#requestBytes = 0;
       turn.begin();
     }
   }
@@ -113,6 +126,7 @@ export class VisitorConnection {
     if (!next) return;
     this.#readOn();
     this.#active = next;
+    this.#requestBytes = 0;
     next.begin();
   }
 
@@ -202,7 +216,11 @@ export class VisitorConnection {
       if (this.discardedEnough) this.socket.pause();
     } else if (this.#active?.received !== false) {
       this.#strayBytes += chunk.length;
-      if (this.#strayBytes > this.#limits.strayBytes) this.#onFlood();
+      if (this.#strayBytes > this.#limits.strayBytes) this.#onFlood(FLOOD);
+    } else {
+      this.#requestBytes += chunk.length;
+      const { bodyBytes } = this.#active;
+      if (this.#requestBytes - bodyBytes * FRAMING_RATIO > FRAMING_BYTES) this.#onFlood(EXTENSIONS_TOO_LARGE);
     }
   };
 

@@ -21,6 +21,7 @@ export function serveWithoutUpgrade(
       server.emit("connection", socket);
     },
     received: true,
+    bodyBytes: 0,
     answered: true,
     writable() {},
     broken() {},

@@ -64,6 +64,18 @@ const FLOODS: [name: string, start: string, piece: string, status: number][] = [
     413,
   ],
   [
+    "chunk extensions, a few to each chunk",
+    "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n",
+    `1;${"e".repeat(500)}\r\nx\r\n`,
+    413,
+  ],
+  [
+    "zeros before a chunk's size",
+    "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n",
+    "0",
+    413,
+  ],
+  [
     "trailers",
     "POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n",
     "X: 1\r\n",
@@ -148,3 +160,13 @@ test("two hundred exchanges at once are never mixed up", async () => {
 function fields(count: number): string {
   return Array.from({ length: count }, (_, i) => `X-${i}: v\r\n`).join("");
 }
+
+test("a body in chunks of one octet passes, however long", async () => {
+  await using world = await EdgeUnderTest.start();
+  const visitor = await world.send("POST / HTTP/1.1\r\nHost: app.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+  const visit = await world.route.next();
+  visit.keep = false;
+  visitor.send("1\r\nx\r\n".repeat(500_000), "0\r\n\r\n");
+  await visit.until(() => visit.ended);
+  expect(visit.writtenBytes).toBe(500_000);
+});
