@@ -119,7 +119,7 @@ describe("a client ends", () => {
     expect((await client.exited).code).toBe(3);
     expect(performance.now() - startMs).toBeLessThan(4_000);
     expect(client.output()).toContain("has been revoked");
-    expect((await server.visit("/", { host: "brief.localhost" })).status).toBe(503);
+    expect((await server.visit("/", { host: "brief.localhost" })).status).toBe(404);
     // And it stays out.
     expect((await outcome(["--key", revoked, "--plaintext"])).code).toBe(3);
   });
