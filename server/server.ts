@@ -19,9 +19,9 @@ import { keyFileIn, readKeyFile } from "./store/key-file.ts";
 
 /** For the clients to hear that it was a clean end. */
 const LAST_WORDS_MS = 1_000;
-/** Of the descriptors, what visitors leave to clients, files and listeners; and never fewer than so many. */
-const RESERVED_SHARE = 1 / 8;
+/** Descriptors that visitors leave to clients, files and listeners: so many, and more where many visitors may come. */
 const RESERVED = 64;
+const RESERVED_SHARE = 1 / 8;
 
 /** What tests make short. */
 export interface ServerTuning extends ConnectionTuning {
@@ -144,7 +144,8 @@ function certificateOf({ grpc, dataDir }: ServerConfig, log: Log): Promise<Serve
  */
 function visitorConnections({ limits }: ServerConfig, log: Log): number {
   const descriptors = descriptorLimit();
-  const room = Math.max(1, Math.floor(descriptors - Math.max(RESERVED, descriptors * RESERVED_SHARE)));
+  const reserved = Math.max(RESERVED, Math.min(descriptors, limits.connections) * RESERVED_SHARE);
+  const room = Math.max(1, Math.floor(descriptors - reserved));
   if (room >= limits.connections) return limits.connections;
   log.warn(
     { descriptors, connections: room },

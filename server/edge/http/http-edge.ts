@@ -122,8 +122,9 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       },
     });
     const { peer, trusted } = connection;
+    // One that goes back to a parser (without-upgrade.ts) is here already, and counted.
+    if (!connections.has(socket)) connectionsOf.add(peer.network);
     connections.set(socket, connection);
-    connectionsOf.add(peer.network);
     if (connectionsOf.of(peer.network) > limits.connectionsPerVisitor && !trusted) {
       socket.destroy();
       warnNowAndThen(

@@ -141,6 +141,17 @@ describe("connections", () => {
     expect(warnings).toHaveLength(1);
   });
 
+  test("count once, also those that ask for an upgrade that is not passed on", async () => {
+    await using world = await EdgeUnderTest.start({ limits: { connectionsPerVisitor: 2 } });
+    world.route.onOpen = (visit) => visit.respond(200, "plain");
+    for (let i = 0; i < 5; i++) {
+      const visitor = await world.send(get("/", "Connection: Upgrade\r\nUpgrade: h2c\r\n"));
+      expect((await visitor.answer()).body.toString()).toBe("plain");
+      visitor.close();
+      await world.emptied();
+    }
+  });
+
   test("beyond the limit of all are closed", async () => {
     await using world = await EdgeUnderTest.start({ limits: { connections: 1 } });
     const first = await world.send(get());
