@@ -204,7 +204,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       });
       for (const connection of connections.values()) connection.stop();
       const timer = setTimeout(() => {
-        for (const socket of connections.keys()) socket.destroy();
+        for (const connection of connections.values()) connection.cutOff();
       }, graceMs);
       // Node says `closed` before the last connections have told their visits.
       await Promise.all([closed, emptied]);

@@ -188,6 +188,13 @@ export class VisitorConnection {
     }
   }
 
+  /** Ends the connection at once, since the server stops. */
+  cutOff(): void {
+    const cutsAnswer = this.#active?.answered === false;
+    this.#active?.visitorLeft("SERVER_STOPPED");
+    this.cut(cutsAnswer);
+  }
+
   /** Closes an idle connection at once, and any other behind its answer. */
   stop(): void {
     this.#stopping = true;

@@ -70,6 +70,17 @@ describe("an edge that stops", () => {
     expect(world.edge.connections).toBe(0);
   });
 
+  test("cuts an answer whose end is that of its connection by a reset, and the log says why", async () => {
+    await using world = await EdgeUnderTest.start();
+    const visitor = await world.send("GET / HTTP/1.0\r\nHost: app.test\r\n\r\n");
+    (await world.route.next()).accepted("HTTP/1.1 200 OK\r\n").data("half");
+    await visitor.head();
+    await visitor.bytes(4);
+    await world.edge.stop(30);
+    expect(await visitor.ended).toBe("rst");
+    expect((await world.line((line) => "failure" in line))["failure"]).toBe("SERVER_STOPPED");
+  });
+
   test("waits for an upgraded connection that ends by itself", async () => {
     await using world = await EdgeUnderTest.start();
     const visitor = await world.send(UPGRADE);
