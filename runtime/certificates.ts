@@ -24,7 +24,8 @@ export function readCertificates(file: string): { pem: string } | string {
   return { pem: `${certificates.join("\n")}\n` };
 }
 
-function isCertificate(pem: string): boolean {
+/** Whether a text is a certificate in PEM, the first of several at least. */
+export function isCertificate(pem: string): boolean {
   try {
     return new X509Certificate(pem).raw.length > 0;
   } catch {

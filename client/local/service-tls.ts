@@ -1,5 +1,4 @@
 /** TLS to a local service: `https://` targets. */
-import { X509Certificate } from "node:crypto";
 import { isIP, type TcpSocketConnectOpts } from "node:net";
 import {
   checkServerIdentity,
@@ -10,6 +9,7 @@ import {
 } from "node:tls";
 import type { TargetTls } from "../../link/messages.ts";
 import { formatTarget, type TcpTarget } from "../../link/target.ts";
+import { isCertificate } from "../../runtime/certificates.ts";
 import { isHostName } from "../../runtime/net-address.ts";
 import { DialError, isConnectError } from "./dial-failure.ts";
 import { distrust } from "./tls-words.ts";
@@ -29,6 +29,7 @@ export class ServiceTls {
   /** @throws Error that says which of the settings cannot be used */
   constructor(target: TcpTarget, { insecure, ca, serverName }: TargetTls = STRICT) {
     if (serverName !== "" && !isHostName(serverName)) throw new Error("its server name is no hostname");
+    // node:tls takes anything for authorities, and then trusts nobody.
     if (ca !== "" && !isCertificate(ca)) throw new Error("its certificates to trust are none");
     this.#target = target;
     this.#insecure = insecure;
@@ -76,14 +77,5 @@ export class ServiceTls {
     if (error.code === "ECONNRESET" && !isConnectError(error))
       return new DialError("UNREACHABLE", `${where} closed the connection instead of speaking TLS`);
     return error;
-  }
-}
-
-/** node:tls takes anything for authorities, and then trusts nobody. */
-function isCertificate(pem: string): boolean {
-  try {
-    return new X509Certificate(pem).raw.length > 0;
-  } catch {
-    return false;
   }
 }
