@@ -3,7 +3,7 @@ import { PROTOCOL_MAX, PROTOCOL_MIN, linkService, type WireBatch } from "../../l
 import type { AccessKey } from "../../link/access-key.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import { errorCodeFromWire, TunnelError } from "../../link/errors.ts";
-import { GrpcCarrier } from "../../link/grpc-carrier.ts";
+import { DirectCarrier } from "../../link/direct-carrier.ts";
 import { Link, type LinkHandler } from "../../link/link.ts";
 import { keepAlive } from "../../link/liveness.ts";
 import type { Hello, Refused, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
@@ -38,6 +38,8 @@ export interface ServerAddress {
 export interface Connection {
   link: Link;
   welcome: Welcome;
+  /** Whether its carrier has gone beneath grpc-js. */
+  direct: boolean;
 }
 
 /**
@@ -62,6 +64,8 @@ export async function connect(options: {
   /** What tests make short. */
   probe?: { intervalMs: number; timeoutMs: number } | undefined;
   stepTimeoutMs?: number | undefined;
+  /** What tests make false: whether the carrier may go beneath grpc-js. */
+  direct?: boolean;
 }): Promise<Connection> {
   const { server, signal, stepTimeoutMs = STEP_TIMEOUT_MS } = options;
   const dialled = await dial({
@@ -89,7 +93,7 @@ export async function connect(options: {
     requestSerialize,
     responseDeserialize,
   );
-  const carrier = new GrpcCarrier(call, () => call.cancel());
+  const carrier = new DirectCarrier(call, () => call.cancel(), options.direct);
 
   const hello: Hello = {
     protocolMin: PROTOCOL_MIN,
@@ -126,7 +130,7 @@ export async function connect(options: {
             probes = keepAlive(link, options.probe);
             // At once: streams may follow in the same batch.
             options.handler.welcomed?.(welcome);
-            resolve({ link, welcome });
+            resolve({ link, welcome, direct: carrier.direct });
           } else {
             throw new TunnelError("protocol", `a ${message.message} message before Welcome`);
           }

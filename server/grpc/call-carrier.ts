@@ -1,15 +1,19 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
 import type { WireBatch } from "../../link/contract.ts";
-import { GrpcCarrier } from "../../link/grpc-carrier.ts";
+import { DirectCarrier } from "../../link/direct-carrier.ts";
 import type { TcpConnection } from "./tcp-connection.ts";
 
 /** The carrier of a client's call. */
-export class CallCarrier extends GrpcCarrier {
+export class CallCarrier extends DirectCarrier {
   readonly #connection: TcpConnection | undefined;
 
-  constructor(call: ServerDuplexStream<WireBatch, WireBatch>, connection: TcpConnection | undefined) {
+  constructor(
+    call: ServerDuplexStream<WireBatch, WireBatch>,
+    connection: TcpConnection | undefined,
+    direct?: boolean,
+  ) {
     // A call has no way to end at once while the other end does not read; its TCP connection does.
-    super(call, () => (connection ? connection.cut() : call.end()));
+    super(call, () => (connection ? connection.cut() : call.end()), direct);
     this.#connection = connection;
   }
 

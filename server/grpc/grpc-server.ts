@@ -35,6 +35,8 @@ export interface GrpcServerOptions {
   admit?: ((address: string) => (() => void) | undefined) | undefined;
   /** What tests make short. */
   handshakeMs?: number;
+  /** What tests make false: whether carriers may go beneath grpc-js. */
+  direct?: boolean;
   /** Gets a carrier for each call, with the address and port that it comes from. */
   onConnection(carrier: CallCarrier, peer: string): void;
 }
@@ -56,7 +58,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   server.addService(linkService, {
     Connect(call: ServerDuplexStream<WireBatch, WireBatch>) {
       const peer = call.getPeer();
-      options.onConnection(new CallCarrier(call, connections.get(peer)), peer);
+      options.onConnection(new CallCarrier(call, connections.get(peer), options.direct), peer);
     },
   });
 

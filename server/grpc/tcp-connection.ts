@@ -31,7 +31,7 @@ export class TcpConnection {
       }
       resetOnceAnswered(stream);
       // grpc-js has refused it already: no call of ours.
-      if (stream.headersSent) return;
+      if (stream.writableEnded) return;
       const encoding = headers["grpc-encoding"] ?? "identity";
       // Clients never compress. For who does, a packet becomes hundreds of megabytes before anyone looks at the key.
       if (encoding !== "identity") stream.close(constants.NGHTTP2_ENHANCE_YOUR_CALM);

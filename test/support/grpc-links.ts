@@ -1,12 +1,12 @@
 import { connect } from "../../client/connection/connect.ts";
 import { spkiPin } from "../../link/access-key.ts";
-import type { Carrier } from "../../link/carrier.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import type { TunnelError } from "../../link/errors.ts";
 import { Link, type LinkHandler } from "../../link/link.ts";
 import type { Open, SessionMessage } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import { UnreadBudget } from "../../link/unread-budget.ts";
+import type { CallCarrier } from "../../server/grpc/call-carrier.ts";
 import { startGrpcServer } from "../../server/grpc/grpc-server.ts";
 import { makeCertificate } from "./certificates.ts";
 import { openRequest } from "./link-pair.ts";
@@ -17,7 +17,7 @@ import { Relay } from "./relay.ts";
 export class GrpcEnd implements LinkHandler {
   link!: Link;
   /** For tests that send what a link would not; of the server's ends only. */
-  carrier: Carrier | undefined;
+  carrier: CallCarrier | undefined;
   readonly messages: SessionMessage[] = [];
   /** Set when the link is over; `error` is undefined for a clean end. */
   over: { error: TunnelError | undefined } | undefined;
@@ -62,11 +62,22 @@ export interface GrpcLinks extends AsyncDisposable {
   relay: Relay;
   /** The server's, past the relay. */
   port: number;
+  /** Which ends have gone beneath grpc-js. */
+  direct: { server: boolean; client: boolean };
   /** The server's end of the next connection that somebody makes. */
   nextServerEnd(): Promise<GrpcEnd>;
 }
 
-export async function grpcLinks(tls: boolean): Promise<GrpcLinks> {
+export interface GrpcLinksOptions {
+  tls?: boolean;
+  /** Which ends go beneath grpc-js; both if left out. */
+  direct?: { server: boolean; client: boolean };
+}
+
+export async function grpcLinks({
+  tls = false,
+  direct = { server: true, client: true },
+}: GrpcLinksOptions): Promise<GrpcLinks> {
   const certificate = tls ? await makeCertificate() : undefined;
   const serverEnds: GrpcEnd[] = [];
   let onServerEnd = (_end: GrpcEnd): void => {};
@@ -74,6 +85,7 @@ export async function grpcLinks(tls: boolean): Promise<GrpcLinks> {
     host: "127.0.0.1",
     port: 0,
     certificate,
+    direct: direct.server,
     onConnection(carrier) {
       const end = new GrpcEnd();
       serverEnds.push(end);
@@ -89,7 +101,7 @@ export async function grpcLinks(tls: boolean): Promise<GrpcLinks> {
   const relay = await Relay.to(grpc.port);
   const client = new GrpcEnd();
   const cut = new AbortController();
-  const { link } = await connect({
+  const connection = await connect({
     unreadBudget: new UnreadBudget(),
     server: {
       key: {
@@ -104,15 +116,18 @@ export async function grpcLinks(tls: boolean): Promise<GrpcLinks> {
     clientId: "test",
     sessionToken: "",
     wanted: [],
+    direct: direct.client,
     handler: client,
     signal: cut.signal,
   });
+  const { link } = connection;
   client.link = link;
   return {
     server: serverEnds[0]!,
     client,
     relay,
     port: grpc.port,
+    direct: { server: serverEnds[0]!.carrier!.direct, client: connection.direct },
     nextServerEnd: () => new Promise((resolve) => (onServerEnd = resolve)),
     async [Symbol.asyncDispose]() {
       link.close();

@@ -191,6 +191,7 @@ describe("a call of somebody who is not known yet", () => {
 
   test("may bring what it likes from the moment on that it is known", async () => {
     const received: number[] = [];
+    let bytes = 0;
     let look: (() => void) | undefined;
     await using port = await startPort({
       onConnection(carrier) {
@@ -198,13 +199,16 @@ describe("a call of somebody who is not known yet", () => {
         carrier.receive({
           control() {},
           data(slice) {
-            received.push(slice.length);
+            bytes += slice.length;
+          },
+          batchEnd() {
+            received.push(bytes);
+            bytes = 0;
             carrier.trust();
             // Nothing takes that back.
             carrier.distrust(1);
             look?.();
           },
-          batchEnd() {},
           closed() {},
         });
       },

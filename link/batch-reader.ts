@@ -1,0 +1,158 @@
+/** gRPC messages that hold batches, read as they arrive: data goes on in slices before its message is whole. */
+import { DATA_FIELD, PREFIX_BYTES } from "./batch-writer.ts";
+import type { CarrierReceiver } from "./carrier.ts";
+import { CONTROL_FIELD, readControl } from "./control-codec.ts";
+import type { Control } from "./messages.ts";
+import { BYTES, malformed } from "./wire-reader.ts";
+
+/** As grpc-js has it by default. */
+const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
+/** A tag of one byte and the length of something that fits a message. */
+const MAX_FIELD_HEAD_BYTES = 1 + 4;
+/** Control messages that are read before anybody looks at them: a slice may hold thousands, dear to build. */
+const MAX_CONTROL_AT_ONCE = 64;
+
+/**
+ * Reads a stream of messages from slices split anywhere. What is not data is held until its field is whole, and so may come in
+ * several calls of `control`; never behind data of its batch.
+ */
+export class BatchReader {
+  readonly #receiver: Pick<CarrierReceiver, "control" | "data" | "batchEnd">;
+  readonly #isOver: () => boolean;
+  /** The beginning of something that ends in a later slice, and how much there must be to go on. */
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #needBytes = 0;
+  /** Bytes of the message that have not been read; undefined between messages. */
+  #messageLeft: number | undefined;
+  /** Bytes of its data that have not come. */
+  #dataLeft = 0;
+  #dataSeen = false;
+
+  /** Nothing more is read once `isOver` says so: what was told to the receiver may have ended it all. */
+  constructor(receiver: Pick<CarrierReceiver, "control" | "data" | "batchEnd">, isOver: () => boolean) {
+    this.#receiver = receiver;
+    this.#isOver = isOver;
+  }
+
+  /** @throws TunnelError `protocol` */
+  push(slice: Buffer): void {
+    let bytes = slice;
+    if (this.#heldBytes > 0) {
+      this.#held.push(slice);
+      this.#heldBytes += slice.length;
+      if (this.#heldBytes < this.#needBytes) return;
+      bytes = Buffer.concat(this.#held, this.#heldBytes);
+      this.#held = [];
+      this.#heldBytes = 0;
+    }
+    let at = 0;
+    while (at < bytes.length && !this.#isOver()) {
+      const next = this.#read(bytes, at);
+      if (next === at) {
+        this.#held.push(bytes.subarray(at));
+        this.#heldBytes = bytes.length - at;
+        return;
+      }
+      at = next;
+    }
+  }
+
+  /** @returns where to go on; `at` if more has to come first */
+  #read(bytes: Buffer, at: number): number {
+    if (this.#messageLeft === undefined) return this.#readPrefix(bytes, at);
+    if (this.#dataLeft > 0) return this.#readData(bytes, at);
+    return this.#readFields(bytes, at);
+  }
+
+  #readPrefix(bytes: Buffer, at: number): number {
+    this.#needBytes = PREFIX_BYTES;
+    if (bytes.length - at < PREFIX_BYTES) return at;
+    if (bytes[at] !== 0) throw malformed("it is compressed");
+    const length = bytes.readUInt32BE(at + 1);
+    if (length > MAX_MESSAGE_BYTES) throw malformed(`${length} bytes, more than ${MAX_MESSAGE_BYTES}`);
+    this.#messageLeft = length;
+    this.#dataSeen = false;
+    if (length === 0) this.#endMessage();
+    return at + PREFIX_BYTES;
+  }
+
+  #readData(bytes: Buffer, at: number): number {
+    const end = Math.min(bytes.length, at + this.#dataLeft);
+    this.#dataLeft -= end - at;
+    this.#receiver.data(at === 0 && end === bytes.length ? bytes : bytes.subarray(at, end));
+    return this.#took(at, end);
+  }
+
+  /** Reads the control messages that are here whole, or the head of the data behind them. */
+  #readFields(bytes: Buffer, from: number): number {
+    const limit = from + this.#messageLeft!;
+    const control: Control[] = [];
+    let at = from;
+    while (at < limit && at < bytes.length && control.length < MAX_CONTROL_AT_ONCE) {
+      const head = this.#fieldHead(bytes, at, limit);
+      if (!head) break;
+      if (head.tag === ((DATA_FIELD << 3) | BYTES)) {
+        if (at === from) return this.#beginData(from, head);
+        break;
+      }
+      if (head.end > bytes.length) {
+        this.#needBytes = head.end - at;
+        break;
+      }
+      if (head.tag === ((CONTROL_FIELD << 3) | BYTES))
+        control.push(readControl(bytes.subarray(at, head.end)));
+      at = head.end;
+    }
+    if (control.length > 0) {
+      if (this.#dataSeen) throw malformed("control behind data");
+      this.#receiver.control(control);
+    }
+    return this.#took(from, at);
+  }
+
+  #beginData(from: number, { contentAt, end }: FieldHead): number {
+    if (this.#dataSeen) throw malformed("data twice");
+    this.#dataSeen = true;
+    this.#dataLeft = end - contentAt;
+    return this.#took(from, contentAt);
+  }
+
+  /** Undefined if that is not whole yet. Fields of later versions have a tag of one byte, and a length, too. */
+  #fieldHead(bytes: Buffer, at: number, limit: number): FieldHead | undefined {
+    const tag = bytes[at]!;
+    if ((tag & 7) !== BYTES || tag >= 0x80) throw malformed("a field of a batch without a length");
+    let length = 0;
+    for (let i = 1; i < MAX_FIELD_HEAD_BYTES && at + i < limit; i++) {
+      const byte = bytes[at + i];
+      if (byte === undefined) {
+        this.#needBytes = i + 1;
+        return undefined;
+      }
+      length |= (byte & 0x7f) << (7 * (i - 1));
+      if (byte >= 0x80) continue;
+      const contentAt = at + i + 1;
+      const end = contentAt + length;
+      if (end > limit) break;
+      return { tag, contentAt, end };
+    }
+    throw malformed("a field beyond its batch");
+  }
+
+  #took(from: number, to: number): number {
+    this.#messageLeft! -= to - from;
+    if (this.#messageLeft === 0) this.#endMessage();
+    return to;
+  }
+
+  #endMessage(): void {
+    this.#messageLeft = undefined;
+    this.#receiver.batchEnd();
+  }
+}
+
+interface FieldHead {
+  tag: number;
+  contentAt: number;
+  end: number;
+}

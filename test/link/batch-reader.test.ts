@@ -1,0 +1,116 @@
+import { describe, expect, test } from "vitest";
+import { BatchReader } from "../../link/batch-reader.ts";
+import { writeBatch } from "../../link/batch-writer.ts";
+import type { Control } from "../../link/messages.ts";
+
+const PING: Control = { message: "ping", ping: { id: 7 } };
+const CONTROL = "0a04 3202 0807";
+const MIB = 1024 * 1024;
+
+describe("a message", () => {
+  test("is told as its control messages, its data and its end", () => {
+    const [message] = writeBatch({ control: [PING], data: [Buffer.from("abc"), Buffer.from("de")] });
+    expect(read(message!)).toEqual([[PING], "abcde", "end"]);
+  });
+
+  test("without content is an end alone", () => {
+    expect(read(message(""))).toEqual(["end"]);
+  });
+
+  test("may hold more control than one buffer", () => {
+    const resets = Array.from({ length: 3_000 }, (_, i): Control => {
+      return {
+        message: "reset",
+        reset: { stream: i, code: "TIMEOUT", detail: "no answer, ".repeat(i % 90) },
+      };
+    });
+    const heard = read(writeBatch({ control: resets, data: [] })[0]!);
+    expect(heard.pop()).toBe("end");
+    expect(heard.flat()).toEqual(resets);
+  });
+
+  test("hands its data on before it is whole", () => {
+    const [head, ...slices] = writeBatch({ control: [PING], data: [Buffer.alloc(MIB, "x")] });
+    const heard = reader();
+    heard.push(head!);
+    expect(heard.events).toEqual([[PING]]);
+    heard.push(slices[0]!.subarray(0, 3));
+    expect(heard.events).toEqual([[PING], "xxx"]);
+  });
+
+  test("of a later version may hold fields that this one does not know", () => {
+    const later = "1a03616263";
+    expect(read(message(later + CONTROL + later + "120178" + later))).toEqual([[PING], "x", "end"]);
+  });
+
+  test("is read no further once what it said has ended the link", () => {
+    let over = false;
+    const events: unknown[] = [];
+    const reader = new BatchReader(
+      {
+        control: (messages) => {
+          events.push(messages.length);
+          over = true;
+        },
+        data: () => events.push("data"),
+        batchEnd: () => events.push("end"),
+      },
+      () => over,
+    );
+    reader.push(message(CONTROL.repeat(1000) + "120178"));
+    expect(events).toEqual([64]);
+  });
+});
+
+describe("refused as a breach of the contract is", () => {
+  test.each([
+    ["a compressed message", "01 00000002 1200"],
+    ["a message of more than 4 MiB", "00 00400001"],
+    ["data that is longer than its message", framed("120261")],
+    ["control that is longer than its message", framed("0a053202")],
+    ["control behind data", framed(`120161 ${CONTROL}`)],
+    ["data twice", framed("120161 120162")],
+    ["a field of another form", framed("08 01")],
+    ["a length without an end", framed("0affffffff7f")],
+    ["control without content", framed("0a00")],
+    ["two messages in one control", framed("0a08 32020807 32020807")],
+    ["a number where there should be a message", framed("0a023007")],
+    ["a stream id of 40 bits", framed("0a09 5a07 08ffffffffff01")],
+    ["a head beyond its message", framed("0a06 4a04 12056162")],
+  ])("%s", (_, hex) => {
+    const bytes = unhex(hex);
+    expect(() => read(bytes)).toThrow(expect.objectContaining({ code: "protocol" }));
+  });
+});
+
+function framed(hex: string): string {
+  return `00${unhex(hex).length.toString(16).padStart(8, "0")}${hex}`;
+}
+
+/** Blanks are for who reads it. */
+function unhex(hex: string): Buffer {
+  return Buffer.from(hex.replaceAll(" ", ""), "hex");
+}
+
+function message(hex: string): Buffer {
+  return unhex(framed(hex));
+}
+
+function read(bytes: Buffer): unknown[] {
+  const heard = reader();
+  heard.push(bytes);
+  return heard.events;
+}
+
+function reader(): { events: unknown[]; push(bytes: Buffer): void } {
+  const events: unknown[] = [];
+  const reader = new BatchReader(
+    {
+      control: (messages) => events.push(messages),
+      data: (slice) => events.push(slice.toString()),
+      batchEnd: () => events.push("end"),
+    },
+    () => false,
+  );
+  return { events, push: (bytes) => reader.push(bytes) };
+}
