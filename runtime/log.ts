@@ -1,12 +1,13 @@
 import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
-import { pino, type Logger } from "pino";
 import { LineWriter } from "./line-writer.ts";
 import { boundFields, MAX_TEXT, type LogFields } from "./log-fields.ts";
 import { prettyLine } from "./pretty-line.ts";
 import { cut, printable } from "./printable.ts";
 
-export type LogLevel = "debug" | "info" | "warn" | "error" | "silent";
+const LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+
+export type LogLevel = (typeof LEVELS)[number];
 
 /**
  * Says what happens. An error goes in the field `error`, and shows its code, message and causes; where it was
@@ -51,40 +52,45 @@ export function createLog({
 
   const lines =
     typeof destination === "number" ? openWriter(destination, (dropped) => lost(dropped)) : destination;
-  const stacks = level === "debug";
-  const log = pino(
-    {
-      level,
-      base: null,
-      messageKey: "message",
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: {
-        level: (label) => ({ level: label }),
-        log: (fields) => boundFields(fields, stacks),
-      },
-      serializers: { message: (message: unknown) => cut(String(message), MAX_TEXT) },
-    },
-    {
-      // What JSON leaves as it is (C1, direction marks) can stand only inside strings here, where \u stays JSON.
-      write: (json: string) =>
-        lines.write(pretty ? prettyLine(json, colours) : `${printable(json.trimEnd())}\n`),
-    },
-  );
+  const log = levelsFrom(level, (line) => {
+    const json = JSON.stringify(line);
+    // What JSON leaves as it is (C1, direction marks) can stand only inside strings here, where \u stays JSON.
+    lines.write(pretty ? prettyLine(json, colours) : `${printable(json)}\n`);
+  });
   const lost = (dropped: number): void => {
     if (dropped > 0) log.warn({ dropped }, "the log could not be written for a while: lines are missing");
   };
-  return wrap(log, stacks);
+  return log;
 }
 
-/** Narrows pino's logger to ours; pino does not ask its formatter about a child's fields. */
-function wrap(log: Logger, stacks: boolean): Log {
-  return {
-    debug: log.debug.bind(log),
-    info: log.info.bind(log),
-    warn: log.warn.bind(log),
-    error: log.error.bind(log),
-    child: (fields) => wrap(log.child(boundFields(fields, stacks)), stacks),
+/** A log that passes on the lines of this level and above. */
+function levelsFrom(least: LogLevel, write: (line: LogFields) => void, always: LogFields = {}): Log {
+  const stacks = least === "debug";
+  const method = (level: LogLevel): LogMethod => {
+    if (LEVELS.indexOf(level) < LEVELS.indexOf(least)) return () => {};
+    return (...said: [LogFields, string] | [string]) => {
+      const [fields, message] = said.length === 1 ? [{}, said[0]] : said;
+      const time = timeNow();
+      write({ level, time, ...always, ...boundFields(fields, stacks), message: cut(message, MAX_TEXT) });
+    };
   };
+  return {
+    debug: method("debug"),
+    info: method("info"),
+    warn: method("warn"),
+    error: method("error"),
+    child: (fields) => levelsFrom(least, write, { ...always, ...boundFields(fields, stacks) }),
+  };
+}
+
+let lastMs = 0;
+let lastTime = "";
+
+/** In ISO 8601. Many a line falls in the same millisecond. */
+function timeNow(): string {
+  const now = Date.now();
+  if (now !== lastMs) lastTime = new Date((lastMs = now)).toISOString();
+  return lastTime;
 }
 
 function openWriter(fd: number, onRecovery: (dropped: number) => void): LineWriter {

@@ -66,6 +66,34 @@ test("the lines of a turn leave in one write, without making the writer wait", a
   expect(writes).toHaveBeenCalledTimes(1);
 });
 
+test("lines that follow soon after a write gather for 20 ms; one after a pause leaves at once", async () => {
+  vi.useFakeTimers({ toFake: ["performance", "setTimeout"] });
+  const file = path.join(directory, "log");
+  const contents = () => fs.readFileSync(file, "utf8");
+  const writer = new LineWriter(openFile(file, "w"));
+  const written = async (text: string) => {
+    while (contents() !== text) await turn();
+  };
+  writer.write("first\n");
+  await written("first\n");
+  await turn();
+  const writes = vi.spyOn(fs, "write");
+  for (const line of ["second\n", "third\n"]) {
+    writer.write(line);
+    await turn();
+  }
+  vi.advanceTimersByTime(19);
+  await turn();
+  expect(writes).not.toHaveBeenCalled();
+  vi.advanceTimersByTime(1);
+  await written("first\nsecond\nthird\n");
+  expect(writes).toHaveBeenCalledTimes(1);
+  await turn();
+  vi.advanceTimersByTime(20);
+  writer.write("fourth\n");
+  await written("first\nsecond\nthird\nfourth\n");
+});
+
 test("what waits is written at the exit", () => {
   const file = path.join(directory, "log");
   const writer = new LineWriter(openFile(file, "w"));

@@ -27,12 +27,24 @@ export interface AccessRecord {
 }
 
 export function logAccess(log: Pick<Log, "info">, record: AccessRecord): void {
-  const { startedAt, target, ...fields } = record;
+  const { target } = record;
+  // Each field by its name: of every request there is such a line, and to copy what is left of an object costs a
+  // microsecond.
   log.info(
     {
-      ...fields,
+      requestId: record.requestId,
+      visitor: record.visitor,
+      method: record.method,
+      host: record.host,
+      status: record.status,
+      bytesIn: record.bytesIn,
+      bytesOut: record.bytesOut,
+      tunnel: record.tunnel,
+      key: record.key,
+      failure: record.failure,
+      detail: record.detail,
       target: target === undefined ? undefined : cut(target, MAX_TARGET),
-      durationMs: Math.round(performance.now() - startedAt),
+      durationMs: Math.round(performance.now() - record.startedAt),
     },
     "request",
   );
