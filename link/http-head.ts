@@ -63,7 +63,8 @@ export function parseFields(bytes: Buffer): RawFields {
   return parseFieldLines(headLines(bytes), 0);
 }
 
-function fieldLines(fields: RawFields): string {
+/** As text, one character for each byte. */
+export function fieldLines(fields: RawFields): string {
   let text = "";
   for (let i = 0; i + 1 < fields.length; i += 2) text += `${fields[i]}: ${fields[i + 1]}\r\n`;
   return text;

@@ -1,5 +1,6 @@
 import type { Socket } from "node:net";
 import type { LinkStream, StreamFailure, StreamHandler } from "./stream.ts";
+import { TurnCork } from "./turn-cork.ts";
 
 export interface JoinOptions {
   /** Bytes that were read from the socket before. */
@@ -24,6 +25,7 @@ class Join implements StreamHandler {
 
   readonly #stream: LinkStream;
   readonly #socket: Socket;
+  readonly #cork: TurnCork;
   readonly #closed: JoinOptions["closed"];
   /** Bytes written to the socket, and not yet given back to the stream. */
   #owedBytes = 0;
@@ -34,6 +36,7 @@ class Join implements StreamHandler {
   constructor(stream: LinkStream, socket: Socket, { closed }: JoinOptions) {
     this.#stream = stream;
     this.#socket = socket;
+    this.#cork = new TurnCork(socket);
     this.#closed = closed;
     socket.on("data", (chunk: Buffer) => this.pass(chunk));
     socket.on("drain", () => this.#settle());
@@ -61,6 +64,7 @@ class Join implements StreamHandler {
 
   data(chunk: Buffer): void {
     this.#owedBytes += chunk.length;
+    this.#cork.hold(chunk.length);
     if (this.#socket.write(chunk)) this.#settle();
   }
 

@@ -123,7 +123,8 @@ export class Link {
       return stream;
     }
     this.#streams.set(id, stream);
-    stream.open({ stream: id, ...request, credit });
+    const { tunnel, kind, requestId, visitor, head, end } = request;
+    stream.open({ stream: id, tunnel, kind, requestId, visitor, head, end, credit });
     return stream;
   }
 

@@ -58,8 +58,8 @@ export class Claims {
         timeoutMs: tunnel.timeoutMs,
         session,
         leftAt: 0,
-        open: (request, handler) =>
-          session.open({ tunnel: tunnel.id, kind: tunnel.kind, ...request }, handler),
+        open: ({ requestId, visitor, head, end }, handler) =>
+          session.open({ tunnel: tunnel.id, kind: tunnel.kind, requestId, visitor, head, end }, handler),
       });
     }
     // The session gets its first connection in this turn of the event loop, and takes no streams before.

@@ -81,6 +81,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     bodyBytes: limits.bodyBytes,
     holdMs,
     timeoutMs,
+    idleSeconds: Math.floor(limits.idleTimeoutMs / 1000),
     get stopping() {
       return stopping;
     },
@@ -141,7 +142,10 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     const connection = connections.get(request.socket);
     if (!connection) return;
     const checked = checkRequest(request, rules);
-    connection.take(new Visit({ context, connection, request, response, checked }));
+    const { shouldKeepAlive: keepAlive } = response;
+    // Node gives the connection to the next request.
+    const answered = () => void response.emit("finish");
+    connection.take(new Visit({ context, connection, request, keepAlive, answered, checked }));
   };
   server.on("request", visit);
   // Whether to go on is for the local service to say.

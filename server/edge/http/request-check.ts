@@ -79,7 +79,9 @@ export function checkRequest(request: IncomingMessage, rules: RequestRules): Req
   );
   if ("status" in place) return place;
   return {
-    ...place,
+    hostname: place.hostname,
+    host: place.host,
+    target: place.target,
     bodyLength: transferEncoding === undefined ? Number(contentLength ?? 0) : -1,
     connectionOptions: listElements(connection).map((option) => option.toLowerCase()),
     upgrade: listElements(upgrade),

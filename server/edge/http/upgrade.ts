@@ -1,4 +1,4 @@
-import { ServerResponse, type IncomingMessage } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
 import { Readable } from "node:stream";
 import { encodeResponseHead, type ResponseHead } from "../../../link/http-head.ts";
@@ -21,8 +21,8 @@ export function protocolsToOffer(facts: RequestFacts): string[] {
 }
 
 /**
- * A request that asks for an upgrade. Node has let go of the socket: whatever answer comes is written through a
- * `ServerResponse` of our own, and a 101 makes it one raw connection with the stream.
+ * A request that asks for an upgrade. Node has let go of the socket: whatever answer comes ends the connection, and a 101
+ * makes it one raw connection with the stream.
  */
 export function visitUpgrade(options: {
   context: VisitContext;
@@ -33,20 +33,16 @@ export function visitUpgrade(options: {
   /** What has been read behind the head. */
   early: Buffer;
 }): void {
-  const { connection, request, protocols } = options;
+  const { connection, protocols } = options;
   const { socket } = connection;
   let { checked } = options;
   if (!("sentence" in checked) && checked.bodyLength < 0) checked = CHUNKED_UPGRADE;
   const bodyLength = "sentence" in checked ? 0 : checked.bodyLength;
   const input = new UpgradeInput(socket, bodyLength);
-  const response = new ServerResponse(request);
-  response.shouldKeepAlive = false;
-
   const offer: UpgradeOffer = {
     protocols,
     switched(head: ResponseHead, stream: LinkStream): boolean {
       if (!isOffered(head, protocols)) return false;
-      response.detachSocket(socket);
       connection.release();
       const early = input.release();
       const { status, reason, fields } = head;
@@ -55,15 +51,17 @@ export function visitUpgrade(options: {
       joinSocket(stream, socket, { early });
       return true;
     },
-    refused() {
-      input.drop();
-      response.detachSocket(socket);
-    },
+    refused: () => input.drop(),
   };
-  const visit = new Visit({ ...options, checked, response, upgrade: offer, body: input.body });
+  const visit = new Visit({
+    ...options,
+    checked,
+    keepAlive: false,
+    upgrade: offer,
+    body: input.body,
+  });
   connection.take({
     begin() {
-      response.assignSocket(socket);
       visit.begin();
       input.start(options.early);
     },

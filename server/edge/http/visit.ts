@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage } from "node:http";
 import type { Readable } from "node:stream";
 import { TunnelError } from "../../../link/errors.ts";
 import {
@@ -14,7 +14,6 @@ import { logAccess } from "./access-log.ts";
 import { Answer } from "./answer.ts";
 import { errorAnswer } from "./error-page.ts";
 import { requestFields, requestTrailers, type Peer } from "./forwarding.ts";
-import { bodyHasCome, writeInterim } from "./interim.ts";
 import type { OpenRequests } from "./open-requests.ts";
 import { Passage } from "./passage.ts";
 import {
@@ -45,9 +44,14 @@ export interface VisitContext {
   readonly holdMs: number;
   /** How long the head of the answer may take after the last sign of life. */
   readonly timeoutMs: number;
+  /** How long a connection may be idle; visitors are told. */
+  readonly idleSeconds: number;
   /** No connection is kept for another request. */
   readonly stopping: boolean;
 }
+
+/** As node's http reads it. */
+const AWAITS_CONTINUE = /(?:^|\W)100-continue(?:$|\W)/i;
 
 /** A request that asks to leave HTTP behind. */
 export interface UpgradeOffer {
@@ -72,7 +76,7 @@ export class Visit implements StreamHandler, Turn {
   /** Who asks, also where a proxy in front stands between. */
   readonly #peer: Peer;
   readonly #visitor: string;
-  readonly #response: ServerResponse;
+  readonly #answered: (() => void) | undefined;
   readonly #body: Readable;
   readonly #facts: RequestFacts | undefined;
   readonly #upgrade: UpgradeOffer | undefined;
@@ -102,7 +106,10 @@ export class Visit implements StreamHandler, Turn {
     context: VisitContext;
     connection: VisitorConnection;
     request: IncomingMessage;
-    response: ServerResponse;
+    /** Whether the visitor's connection can be kept for another request. */
+    keepAlive: boolean;
+    /** Called once the answer is with the system; left out where nobody waits for that. */
+    answered?: () => void;
     /** What the check of its head gave. */
     checked: RequestFacts | Refusal;
     upgrade?: UpgradeOffer;
@@ -112,7 +119,7 @@ export class Visit implements StreamHandler, Turn {
     this.#context = options.context;
     this.#connection = options.connection;
     this.#request = options.request;
-    this.#response = options.response;
+    this.#answered = options.answered;
     this.#body = options.body ?? options.request;
     const { peer, visitor, trusted } = options.connection;
     this.#peer = trusted ? options.context.proxies.visitorBehind(peer, options.request.rawHeaders) : peer;
@@ -120,9 +127,14 @@ export class Visit implements StreamHandler, Turn {
     this.#upgrade = options.upgrade;
     if ("sentence" in options.checked) this.#refusal = options.checked;
     else this.#facts = options.checked;
+    const { method, headers, httpVersion } = options.request;
     this.#answer = new Answer({
-      response: options.response,
-      http10: options.request.httpVersion !== "1.1",
+      output: options.connection.output,
+      toHead: method === "HEAD",
+      http10: httpVersion !== "1.1",
+      keepAlive: options.keepAlive,
+      awaitsContinue: headers.expect !== undefined && AWAITS_CONTINUE.test(headers.expect),
+      idleSeconds: options.context.idleSeconds,
       onSent: () => this.#answerSent(),
     });
   }
@@ -189,7 +201,7 @@ export class Visit implements StreamHandler, Turn {
       if (!this.#switched) this.#violation("it switches to a protocol that nobody asked for");
       return;
     }
-    if (this.#context.stopping) this.#response.shouldKeepAlive = false;
+    if (this.#context.stopping) this.#answer.keepAlive = false;
     if (parsed.status < 200 || !this.#answer.begin(parsed)) this.#violation("a head that is no answer");
   }
 
@@ -200,9 +212,8 @@ export class Visit implements StreamHandler, Turn {
       return;
     }
     this.#timer?.refresh();
-    // HTTP/1.0 has no 1xx; and a visitor who does not read gets no heap of them.
-    if (this.#request.httpVersion === "1.0" || this.#connection.socket.writableNeedDrain) return;
-    writeInterim(this.#response, parsed);
+    // A visitor who does not read gets no heap of them.
+    if (!this.#connection.socket.writableNeedDrain) this.#answer.interim(parsed);
   }
 
   data(chunk: Buffer): void {
@@ -296,7 +307,7 @@ export class Visit implements StreamHandler, Turn {
   #bodyEnded(): void {
     const { rawTrailers } = this.#request;
     if (this.#unreadable) return;
-    bodyHasCome(this.#response);
+    this.#answer.bodyHasCome();
     const trailers = rawTrailers.length > 0 ? requestTrailers(rawTrailers) : [];
     if (!trailers) {
       this.broken(malformedRequest("The request's trailers hold a field that belongs in its head."));
@@ -358,9 +369,9 @@ export class Visit implements StreamHandler, Turn {
       this.#connection.cut(this.#answer.endsByClose);
       return;
     }
-    if (!this.received || this.#context.stopping) this.#response.shouldKeepAlive = false;
+    if (!this.received || this.#context.stopping) this.#answer.keepAlive = false;
     const { accept } = this.#request.headers;
-    if (!this.#answer.page(errorAnswer(refusal, this.requestId, accept))) this.#connection.cut(false);
+    this.#answer.page(errorAnswer(refusal, this.requestId, accept));
     this.#dropBody();
   }
 
@@ -371,6 +382,8 @@ export class Visit implements StreamHandler, Turn {
   }
 
   #answerSent(): void {
+    this.#answered?.();
+    if (!this.#answer.keepAlive && !this.#upgrade) this.#connection.endBehindAnswer();
     this.writable();
     this.#unread = undefined;
     this.#upgrade?.refused();

@@ -3,6 +3,7 @@ import { plainAddress } from "../../../runtime/ip-address.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
 import { EXTENSIONS_TOO_LARGE, FLOOD, type Refusal } from "./refusals.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
+import { VisitorOutput } from "./visitor-output.ts";
 
 /**
  * What frames a body: node's parser bounds the extensions of each chunk, but neither those of all chunks nor the zeros before a
@@ -44,6 +45,7 @@ export interface ConnectionLimits {
  */
 export class VisitorConnection {
   readonly socket: Socket;
+  readonly output: VisitorOutput;
   /** The other end: a visitor, or a proxy in front. */
   readonly peer: Peer;
   /** Its address and port, for logs. */
@@ -81,6 +83,7 @@ export class VisitorConnection {
   }) {
     const { socket } = options;
     this.socket = socket;
+    this.output = new VisitorOutput(socket);
     this.peer = peerOf(plainAddress(socket.remoteAddress ?? "") ?? "0.0.0.0");
     const { address } = this.peer;
     this.trusted = options.proxies.trusts(address);
@@ -88,9 +91,8 @@ export class VisitorConnection {
     this.#limits = options.limits;
     this.#onFlood = options.onFlood;
     this.#onClosed = options.onClosed;
-    // Node calls it behind the last answer. Done at once it would reset the connection under an unfinished upload, and
-    // the reset could overtake the answer (RFC 9112 section 9.6).
-    socket.destroySoon = () => this.#endBehindAnswer();
+    // Node calls it when it is told of the last answer's end.
+    socket.destroySoon = () => this.endBehindAnswer();
     socket.on("error", ignore);
     socket.on("data", this.#onData);
     socket.on("drain", this.#onDrain);
@@ -155,6 +157,7 @@ export class VisitorConnection {
   linger(): void {
     this.#refuseFurther();
     this.#readOn();
+    this.output.flush();
     this.socket.end();
     this.discard();
   }
@@ -165,6 +168,8 @@ export class VisitorConnection {
    * @param reset by a TCP reset: where the end of the connection would look like the end of the answer
    */
   cut(reset: boolean): void {
+    // What came before the end that should not be is the visitor's.
+    this.output.flush();
     if (reset) this.socket.resetAndDestroy();
     else this.socket.destroy();
   }
@@ -268,7 +273,11 @@ export class VisitorConnection {
     this.socket.resume();
   }
 
-  #endBehindAnswer(): void {
+  /**
+   * The last answer is out. Ended at once, the connection would be reset under an unfinished upload, and the reset could
+   * overtake the answer (RFC 9112 section 9.6).
+   */
+  endBehindAnswer(): void {
     this.#refuseFurther();
     if (this.#active?.received === false) this.socket.end();
     else this.#destroySoon();
