@@ -8,11 +8,15 @@ export const PROGRAMS = {
   faketime: "faketime",
   ip: "iproute2",
   mount: "mount",
+  nginx: "nginx-light",
   prlimit: "util-linux",
   setpriv: "util-linux",
+  ssh: "openssh-client",
+  sshd: "openssh-server",
   slowhttptest: "slowhttptest",
   "systemd-analyze": "systemd",
   unshare: "util-linux",
+  wrk: "wrk",
 } as const;
 
 /**
