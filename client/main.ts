@@ -2,6 +2,7 @@
 import { Option, type Command } from "commander";
 import { parseTarget, type Target } from "../link/target.ts";
 import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
+import { letHeapGrow } from "../runtime/heap-growth.ts";
 import { createLog } from "../runtime/log.ts";
 import { parseServerAddress } from "../runtime/net-address.ts";
 import { onShutdownSignals } from "../runtime/shutdown.ts";
@@ -75,6 +76,7 @@ for (const command of [program, http]) {
 await runProgram(program);
 
 async function run(flags: ClientFlags): Promise<void> {
+  letHeapGrow();
   const { settings, dataDir, warnings } = clientSettings(flags, process.env);
   const log = createLog({ format: flags.logFormat });
   for (const warning of warnings) log.warn(warning);

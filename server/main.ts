@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { Option, type Command } from "commander";
 import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
+import { letHeapGrow } from "../runtime/heap-growth.ts";
 import { createLog, type Log } from "../runtime/log.ts";
 import { formatAddress, parseListenAddress, type ListenAddress } from "../runtime/net-address.ts";
 import { onShutdownSignals } from "../runtime/shutdown.ts";
@@ -43,6 +44,7 @@ addKeyCommands(program);
 await runProgram(program);
 
 async function run(options: RunOptions): Promise<void> {
+  letHeapGrow();
   const log = createLog({ format: options.logFormat });
   const { config, warnings } = loadServerConfig(options.config, process.env, { dataDir: options.dataDir });
   if (options.httpListen) config.http.listen = options.httpListen;
