@@ -134,9 +134,10 @@ export class TunnelClient {
     }
   }
 
-  #logExchange({ ms, ...exchange }: FinishedExchange): void {
-    const fields = { ...exchange, durationMs: Math.round(ms) };
-    const { failure } = exchange;
+  #logExchange(exchange: FinishedExchange): void {
+    const { method, target, status, failure, detail, requestId, visitor, tunnel, ms } = exchange;
+    const durationMs = Math.round(ms);
+    const fields = { method, target, status, failure, detail, requestId, visitor, tunnel, durationMs };
     if (failure === undefined || failure === "CANCELLED") this.#options.log.info(fields, "request");
     else this.#options.log.warn(fields, "request failed");
   }

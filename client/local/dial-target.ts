@@ -5,6 +5,7 @@ import {
   type IpcSocketConnectOpts,
   isIP,
   type LookupFunction,
+  type OnReadOpts,
   Socket,
   type TcpSocketConnectOpts,
 } from "node:net";
@@ -33,8 +34,10 @@ export interface DialOptions {
   consent: Consent;
   /** For an `https://` target. */
   tls?: ServiceTls;
-  /** Whether the socket outlives the service's FIN: for joined bytes. node:http does without. */
+  /** Whether the socket outlives the service's FIN: for joined bytes. */
   allowHalfOpen?: boolean;
+  /** Where what is read goes instead of to "data"; not over TLS. */
+  onread?: OnReadOpts;
   timeoutMs?: number;
   resolve?: Resolve;
 }
@@ -48,6 +51,7 @@ export function dialTarget({
   consent,
   tls,
   allowHalfOpen = false,
+  onread,
   timeoutMs = CONNECT_TIMEOUT_MS,
   resolve = systemLookup,
 }: DialOptions): ServiceSocket {
@@ -59,7 +63,9 @@ export function dialTarget({
     return socket;
   }
   const socket = serviceSocket(
-    tls && "host" in place ? tls.connect({ ...place, allowHalfOpen }) : connect({ ...place, allowHalfOpen }),
+    tls && "host" in place
+      ? tls.connect({ ...place, allowHalfOpen })
+      : connect({ ...place, allowHalfOpen, ...(onread && { onread }) }),
   );
   const timer = setTimeout(() => socket.destroy(timedOut(target, timeoutMs)), timeoutMs);
   const stop = () => clearTimeout(timer);

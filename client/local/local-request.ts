@@ -1,8 +1,6 @@
-import { type Agent, type ClientRequest, request as httpRequest } from "node:http";
 import { TunnelError } from "../../link/errors.ts";
 import { parseRequestHead } from "../../link/http-head.ts";
 import type { Open } from "../../link/messages.ts";
-import { MAX_HEAD_BYTES } from "./answer-head.ts";
 
 /** RFC 9110 section 9.2.2. */
 const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"]);
@@ -34,16 +32,17 @@ export function readLocalRequest(open: Open): LocalRequest {
   let connection = "";
   let hasUpgrade = false;
   for (let i = 0; i < fields.length; i += 2) {
-    const name = fields[i]!.toLowerCase();
-    if (name === "connection") connection += `,${fields[i + 1]!.toLowerCase()}`;
-    else if (name === "upgrade") hasUpgrade = true;
-    else if (name === "transfer-encoding")
+    const name = fields[i]!;
+    const value = fields[i + 1]!;
+    // By length first: of the usual fields few are looked at.
+    if (name.length === 10 && name.toLowerCase() === "connection") connection += `,${value.toLowerCase()}`;
+    else if (name.length === 7 && name.toLowerCase() === "upgrade") hasUpgrade = true;
+    else if (name.length === 17 && name.toLowerCase() === "transfer-encoding")
       throw new TunnelError("protocol", "a Transfer-Encoding came along");
-    else if (name === "content-length") {
-      if (length !== undefined || !/^\d{1,15}$/.test(fields[i + 1]!)) {
+    else if (name.length === 14 && name.toLowerCase() === "content-length") {
+      if (length !== undefined || !/^\d{1,15}$/.test(value))
         throw new TunnelError("protocol", "no single valid Content-Length");
-      }
-      length = Number(fields[i + 1]);
+      length = Number(value);
     }
   }
   if (open.end && length) throw new TunnelError("protocol", "a body is announced and does not follow");
@@ -61,24 +60,4 @@ export function readLocalRequest(open: Open): LocalRequest {
     upgrade,
     repeatable: open.end && !upgrade && IDEMPOTENT.has(method),
   };
-}
-
-/**
- * Makes the request; nothing is sent yet. node:http writes heads by rules of its own (it garbles a Content-Disposition
- * behind a Content-Length, and refuses Trailer beside one), so it keeps the books and the head is put in its place.
- */
-export function startRequest(request: LocalRequest, agent: Agent): ClientRequest {
-  const started = httpRequest({
-    agent,
-    method: request.method,
-    headers:
-      request.body === "chunked" ? ["Transfer-Encoding", "chunked"] : ["Content-Length", `${request.body}`],
-    setHost: false,
-    maxHeaderSize: MAX_HEAD_BYTES,
-    insecureHTTPParser: false,
-  });
-  // All fields; by default node:http drops those beyond 1,000 without a word.
-  started.maxHeadersCount = 0;
-  (started as unknown as { _header: string })._header = request.head;
-  return started;
 }

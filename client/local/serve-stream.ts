@@ -33,9 +33,14 @@ export interface ServeOptions {
 export function serveStream(stream: LinkStream, open: Open, { tunnels, finished }: ServeOptions): void {
   const startMs = performance.now();
   const tunnel = tunnels.get(open.tunnel);
-  const report = (outcome: HttpOutcome) =>
+  // Each field by its name: to copy an object that has others costs a microsecond, of every request.
+  const report = ({ method, target, status, failure, detail }: HttpOutcome) =>
     finished({
-      ...outcome,
+      method,
+      target,
+      status,
+      failure,
+      detail,
       requestId: open.requestId,
       visitor: open.visitor,
       tunnel: tunnel?.name ?? "",

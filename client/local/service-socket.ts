@@ -4,24 +4,19 @@ type WriteCallback = (error?: Error | null) => void;
 type Chunks = { chunk: Buffer | string; encoding: BufferEncoding }[];
 
 /**
- * A socket to a local service, plain or over TLS. Two things differ from what node:net makes:
- *
- * - A write that fails because the service has gone does not take with it what the service said before. A service that
- *   refuses an upload answers and closes; a plain socket is destroyed by the next write, the answer unread (RFC
- *   9112 section 9.6). Here the write stays pending until everything received has been read.
- * - Strings are written as Latin-1: heads hold one character per byte, and node:http leaves some to the default.
+ * A socket to a local service, plain or over TLS. A write that fails because the service has gone does not take with it what
+ * the service said before. A service that refuses an upload answers and closes; a socket of node:net is destroyed by
+ * the next write, the answer unread (RFC 9112 section 9.6). Here the write stays pending until everything received
+ * has been read.
  */
 export interface ServiceSocket extends Socket {
   /** A write has failed: an end of the stream is then no proof that the service meant to end. */
   writeFailed: boolean;
-  /** How long the socket may lie idle before it is closed. */
-  idleMs: number;
 }
 
 /** Makes it one of a socket that node:net or node:tls has made; a class could not, since the sockets of node:tls are its own. */
 export function serviceSocket(made: Socket): ServiceSocket {
-  const socket = Object.assign(made, { writeFailed: false, idleMs: 0, _write: write, _writev: writev });
-  socket.setDefaultEncoding("latin1");
+  const socket = Object.assign(made, { writeFailed: false, _write: write, _writev: writev });
   socket.setNoDelay(true);
   return socket;
 }

@@ -204,6 +204,32 @@ test.each<[string, Partial<Visit>]>([
   expect(replay.outcomes).toHaveLength(1);
 });
 
+test("a service that says more than its answer gets no more of an upload", async () => {
+  await using backend = await RawBackend.start(async (connection) => {
+    await connection.head();
+    await connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", "and more");
+  });
+  const replay = new Replay(serviceAt(backend.target), { method: "POST", streaming: true });
+  expect((await replay.answer()).body).toBe("ok");
+  await replay.stream.until(() => replay.stream.over);
+  expect(replay.stream.calls.at(-1)).toBe("reset COMPLETE");
+  await (await backend.connection(0)).untilClosed();
+  expect(replay.outcomes).toHaveLength(1);
+});
+
+test("a service may end an upload behind an answer that its visitor has not read", async () => {
+  await using backend = await RawBackend.start(async (connection) => {
+    await connection.head();
+    await connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+  });
+  const replay = new Replay(serviceAt(backend.target), { method: "POST", streaming: true });
+  replay.stream.stall();
+  expect((await replay.answer()).body).toBe("ok");
+  (await backend.connection(0)).end();
+  await replay.stream.until(() => replay.stream.over);
+  expect(replay.stream.wasReset?.code).toBe("COMPLETE");
+});
+
 test("a service that refuses an upload with a reset behind its answer is still heard", async () => {
   // The race is between its answer and our next write; a hundred times is enough to lose it.
   await using backend = await RawBackend.start(async (connection) => {

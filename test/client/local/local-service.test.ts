@@ -186,6 +186,47 @@ test("no more than 128 connections lie idle", async () => {
   await untilIdle(service, 0);
 });
 
+test("a crowd's next requests take its connections, before the many are closed", async () => {
+  let heads = 0;
+  let all = gate();
+  await using backend = await RawBackend.start(async (connection) => {
+    for (;;) {
+      await connection.head();
+      const { opened, open } = all;
+      if (++heads % 150 === 0) open();
+      await opened;
+      await connection.send(OK);
+    }
+  });
+  const service = serviceAt(backend.target);
+  for (let round = 0; round < 3; round++) {
+    all = gate();
+    await Promise.all(Array.from({ length: 150 }, () => visit(service)));
+    await untilIdle(service, 150);
+  }
+  expect(backend.connections).toHaveLength(150);
+  await untilIdle(service, 128);
+});
+
+test("requests that take no used connection leave no crowd of them", async () => {
+  let heads = 0;
+  const all = gate();
+  await using backend = await RawBackend.start(async (connection) => {
+    await connection.head();
+    if (++heads === 150) all.open();
+    await all.opened;
+    await connection.send(OK);
+  });
+  const service = serviceAt(backend.target);
+  await Promise.all(Array.from({ length: 150 }, () => visit(service, { method: "POST" })));
+  const ended = () => backend.connections.filter((connection) => connection.ended).length;
+  while (ended() < 22) {
+    expect(service.idle).toBeLessThanOrEqual(128);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(service.idle).toBe(128);
+});
+
 test("a closed service serves on, and keeps no connections", async () => {
   await using backend = await RawBackend.answering(OK);
   const service = serviceAt(backend.target);

@@ -98,6 +98,25 @@ test("a body of many megabytes arrives whole both ways", async () => {
   expect(stream.unreadBytes).toBe(0);
 });
 
+test("a slow visitor pauses the service, and gets everything in the end", async () => {
+  const size = 8 * 1024 * 1024;
+  await using service = await startTlsService(
+    answering(`HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n${"d".repeat(size)}`),
+    GOOD,
+  );
+  const { stream, finished } = new Replay(tlsServiceAt(service.port, CA));
+  stream.stall();
+  await stream.until(() => stream.writtenBytes > 0);
+  for (let before = -1; before !== stream.writtenBytes;) {
+    before = stream.writtenBytes;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+  expect(stream.writtenBytes).toBeLessThan(size / 4);
+  stream.unstall();
+  await finished;
+  expect(stream.writtenBytes).toBe(size);
+});
+
 test("a service that refuses an upload and resets the connection behind its answer is still heard", async () => {
   await using service = await startTlsService(async (connection) => {
     connection.pause();
