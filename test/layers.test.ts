@@ -25,7 +25,6 @@ const PACKAGES: Record<string, string[]> = {
   "@grpc/grpc-js": ["link", "server/grpc", "client/connection"],
   "@grpc/proto-loader": ["link"],
   yaml: ["runtime"],
-  pino: ["runtime"],
   commander: ["runtime", "server", "client"],
   "@peculiar/x509": ["server/grpc"],
 };
