@@ -1,18 +1,9 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
+import { PROGRAMS } from "../test/support/programs.ts";
 import { runTool } from "./tool.ts";
 
-/** The Debian packages that hold what the bench may need. */
-const PACKAGES = {
-  curl: "curl",
-  nginx: "nginx-light",
-  ssh: "openssh-client",
-  "ssh-keygen": "openssh-client",
-  sshd: "openssh-server",
-  wrk: "wrk",
-} as const;
-
-export type NeededProgram = keyof typeof PACKAGES;
+export type NeededProgram = keyof typeof PROGRAMS;
 
 /** What every run needs. */
 const ALWAYS: readonly NeededProgram[] = ["curl", "nginx", "wrk"];
@@ -48,7 +39,7 @@ export async function installPackages(packages: readonly string[]): Promise<void
 
 function missingPackages(needed: readonly NeededProgram[]): string[] {
   const missing = needed.filter((program) => findProgram(program) === undefined);
-  return [...new Set(missing.map((program) => PACKAGES[program]))];
+  return [...new Set(missing.map((program) => PROGRAMS[program]))];
 }
 
 function isExecutable(path: string): boolean {

@@ -12,6 +12,7 @@ export const PROGRAMS = {
   prlimit: "util-linux",
   setpriv: "util-linux",
   ssh: "openssh-client",
+  "ssh-keygen": "openssh-client",
   sshd: "openssh-server",
   slowhttptest: "slowhttptest",
   "systemd-analyze": "systemd",

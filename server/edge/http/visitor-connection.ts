@@ -1,4 +1,4 @@
-import { Socket } from "node:net";
+import type { Socket } from "node:net";
 import { plainAddress } from "../../../runtime/ip-address.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
 import { EXTENSIONS_TOO_LARGE, FLOOD, type Refusal } from "./refusals.ts";
@@ -91,8 +91,6 @@ export class VisitorConnection {
     this.#limits = options.limits;
     this.#onFlood = options.onFlood;
     this.#onClosed = options.onClosed;
-    // Node calls it when it is told of the last answer's end.
-    socket.destroySoon = () => this.endBehindAnswer();
     socket.on("error", ignore);
     socket.on("data", this.#onData);
     socket.on("drain", this.#onDrain);
@@ -285,7 +283,7 @@ export class VisitorConnection {
 
   #destroySoon(): void {
     this.#refuseFurther();
-    Socket.prototype.destroySoon.call(this.socket);
+    this.socket.destroySoon();
   }
 
   #refuseFurther(): void {
