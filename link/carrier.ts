@@ -22,7 +22,7 @@ export interface Carrier {
   abort(): void;
 }
 
-/** A batch arrives as one `control` call (if it has any), any number of `data` calls, and one `batchEnd`. */
+/** A batch arrives as any number of `control` calls, any number of `data` calls behind them, and one `batchEnd`. */
 export interface CarrierReceiver {
   control(messages: Control[]): void;
   data(slice: Buffer): void;

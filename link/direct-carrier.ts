@@ -63,6 +63,7 @@ export class DirectCarrier extends GrpcCarrier {
     if (!stream || stream.destroyed) return false;
     this.#stream = stream;
     const reader = new BatchReader(receiver, () => this.closed);
+    // By now they are grpc-js's; the bound on strangers (server/grpc/tcp-connection.ts) is set behind this, as its tests say.
     stream.removeAllListeners("data");
     stream.on("data", (slice: Buffer) => {
       if (this.closed) return;

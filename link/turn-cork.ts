@@ -5,7 +5,7 @@ const MAX_HELD_BYTES = 512 * 1024;
 
 /**
  * Lets what is written to a socket in one turn of the event loop leave in one write. A link hands bytes on in slices of 16 KiB
- * at most, and a system call for each would halve the speed (measured).
+ * at most, and a system call for each would cost a good part of the speed.
  */
 export class TurnCork {
   readonly #socket: Socket;

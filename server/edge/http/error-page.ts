@@ -34,7 +34,7 @@ export function errorAnswer(refusal: Refusal, requestId: string, accept: string 
   return { status: refusal.status, reason: STATUS_CODES[refusal.status] ?? "", fields, body };
 }
 
-/** The same as bytes, for a connection that has no `ServerResponse` and ends behind them. */
+/** The same as bytes, for what is no request; the connection ends behind them. */
 export function errorBytes(refusal: Refusal, requestId: string, accept?: string): Buffer {
   const { status, reason, fields, body } = errorAnswer(refusal, requestId, accept);
   fields.push("Date", new Date().toUTCString(), "Connection", "close");
