@@ -1,7 +1,8 @@
 /**
- * What one end of a link has to send: control messages first, then data, one chunk a stream in turn. All that
- * is queued in one turn of the event loop leaves in one batch (measured: 3 times the requests per second of a
- * message each); a few batches are under way at once while the next one grows.
+ * What one end of a link has to send: control messages first, then data, one chunk a stream in turn. All that one
+ * callback queues leaves in one batch, as soon as the callback is over; while a few batches are under way the next one
+ * grows (measured: 3 times the requests per second of a message each, and 1.2 times those of a batch for each turn of the
+ * event loop, since the other end has work sooner).
  */
 import type { Carrier } from "./carrier.ts";
 import type { Control } from "./messages.ts";
@@ -121,7 +122,9 @@ export class SendQueue {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(this.#turn);
+    // With all places taken nothing can leave, but a writer may have to be woken.
+    if (this.#inFlight < MAX_IN_FLIGHT) process.nextTick(this.#turn);
+    else setImmediate(this.#turn);
   }
 
   readonly #turn = (): void => {
@@ -199,7 +202,9 @@ export class SendQueue {
       this.#waiting.delete(source);
       source.woken();
     }
-    if (this.#waiting.size > 0 && this.#inFlight === 0) this.#schedule();
+    if (this.#waiting.size === 0 || this.#inFlight > 0 || this.#scheduled) return;
+    this.#scheduled = true;
+    setImmediate(this.#turn);
   }
 }
 

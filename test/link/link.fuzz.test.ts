@@ -120,7 +120,11 @@ fuzz(
   [run],
   ({ steps, ...options }) => {
     immediates.length = 0;
-    vi.stubGlobal("setImmediate", (callback: () => void) => immediates.push(callback));
+    const later = (callback: () => void) => immediates.push(callback);
+    vi.stubGlobal("setImmediate", later);
+    const nextTick = vi.spyOn(process, "nextTick").mockImplementation((callback) => {
+      later(callback as () => void);
+    });
     try {
       const world = new World(options);
       for (const step of steps) world.take(step);
@@ -128,6 +132,7 @@ fuzz(
       expect(world.problems).toEqual([]);
     } finally {
       vi.unstubAllGlobals();
+      nextTick.mockRestore();
     }
   },
   { cost: 2, runs: 600 },
