@@ -5,6 +5,10 @@ import { writeBatch } from "./batch-writer.ts";
 import type { Batch, CarrierReceiver } from "./carrier.ts";
 import type { TunnelError } from "./errors.ts";
 import { type Call, GrpcCarrier } from "./grpc-carrier.ts";
+import { readOn } from "./read-on.ts";
+
+/** How long a write may be under way before this end reads on: noticed by nobody, and hardly ever reached while bytes move. */
+const UNREPORTED_MS = 50;
 
 /**
  * A carrier over one gRPC call that, once grpc-js has set the call up, reads and writes the call's HTTP/2 stream by itself. On
@@ -18,6 +22,8 @@ export class DirectCarrier extends GrpcCarrier {
   /** Said before those have left. */
   #waiting: { batch: Batch; written: () => void }[] = [];
   readonly #mayBeDirect: boolean;
+  #unreported = 0;
+  #watching = false;
 
   /** @param direct false: stays a plain carrier; for tests */
   constructor(call: Call, cut: () => void, direct = true) {
@@ -80,7 +86,10 @@ export class DirectCarrier extends GrpcCarrier {
 
   #write(stream: Http2Stream, batch: Batch, written: () => void): void {
     const slices = writeBatch(batch);
+    this.#unreported++;
+    this.#watch();
     const done = (error?: Error | null): void => {
+      this.#unreported--;
       if (!error && !this.closed) written();
     };
     if (slices.length === 1) {
@@ -97,6 +106,18 @@ export class DirectCarrier extends GrpcCarrier {
   #sendWaiting(): void {
     if (this.#underWay > 0 || this.#waiting.length === 0) return;
     for (const { batch, written } of this.#waiting.splice(0)) this.send(batch, written);
+  }
+
+  /** Reads on as long as a write is under way. */
+  #watch(): void {
+    if (this.#watching) return;
+    this.#watching = true;
+    setTimeout(() => {
+      this.#watching = false;
+      if (this.closed || this.#unreported === 0) return;
+      readOn(this.#stream!);
+      this.#watch();
+    }, UNREPORTED_MS).unref();
   }
 
   #refuse(error: TunnelError): void {
