@@ -325,7 +325,7 @@ whole(
     for (let i = 0; i < 16; i++) {
       const visitor = await tunnel.request(get(`/${i}`));
       await visitor.head();
-      // For as long as it reads fast, more and more is sent ahead: 4 MiB, of each.
+      // For as long as it reads fast, more and more is sent ahead: up to 16 MiB, of each.
       await visitor.bytes(8 * MIB);
       visitor.socket.pause();
     }

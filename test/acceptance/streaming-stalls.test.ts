@@ -178,7 +178,7 @@ describe(`beside ${STALLED} that stall others are served in time, and both proce
       await untilStalled(tunnel, () => sum(hoses));
       await expectOthersServedInTime(tunnel);
       for (const { takenBytes } of hoses) expect(takenBytes).toBeLessThan(TAKEN_BYTES);
-      // Twice that of one: each stream's credit has grown to 4 MiB at most, and both ends have a part of it.
+      // Twice that of one: the streams of a connection share what their credit grows by, and both ends have a part of it.
       expect((await memoryOf(tunnel)) - before).toBeLessThan(2 * GROWTH_BYTES);
     },
     PATIENCE_MS,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import {
+  CROWDED_WINDOW_BYTES,
   INITIAL_WINDOW_BYTES,
   MAX_WINDOW_BYTES,
   MIN_WINDOW_BYTES,
@@ -55,7 +56,7 @@ test("credit comes back in quarters of the window", () => {
   expect(window.consumed(100)).toBe(0);
 });
 
-test("a reader that keeps up gets up to 4 MiB", () => {
+test("a reader that keeps up gets up to 16 MiB", () => {
   const budget = new WindowBudget();
   const window = windowOf(budget);
   expect(keepUp(window, 1000)).toBeGreaterThan(MAX_WINDOW_BYTES * 0.74);
@@ -83,6 +84,24 @@ test("the windows of a connection grow by no more than 64 MiB together", () => {
   expect(budget.growthLeftBytes).toBeLessThan(4 * MIB);
   for (const window of windows) window.close();
   expect(budget).toEqual({ growthLeftBytes: 64 * MIB, unreadBytes: 0 });
+});
+
+test("windows that have grown beyond 4 MiB give way to others, until each has as much", () => {
+  const budget = new WindowBudget();
+  const first = Array.from({ length: 3 }, () => windowOf(budget));
+  const large = first.map((window) => keepUp(window, 2000));
+  for (const credit of large) expect(credit).toBeGreaterThan(MAX_WINDOW_BYTES * 0.74);
+
+  const windows = [...first, ...Array.from({ length: 13 }, () => windowOf(budget))];
+  let credits = windows.map((_, i) => large[i] ?? INITIAL_WINDOW_BYTES);
+  for (let round = 0; round < 2000; round++) {
+    credits = windows.map((window, i) => {
+      expect(window.received(64 * KIB)).toBe(true);
+      return credits[i]! + window.consumed(64 * KIB) - 64 * KIB;
+    });
+  }
+  expect(Math.min(...credits)).toBeGreaterThan(CROWDED_WINDOW_BYTES * 0.74);
+  expect(Math.max(...credits)).toBeLessThanOrEqual(CROWDED_WINDOW_BYTES);
 });
 
 test("with too much unread, windows shrink to where they began, and still move", () => {

@@ -114,7 +114,7 @@ test("a stalled reader takes its window from the other end and the writer's queu
   expect(pump.writtenBytes).toBeLessThanOrEqual(INITIAL_WINDOW_BYTES + 192 * KIB);
 });
 
-test("a reader that keeps up gets 4 MiB on its way, and no more", async () => {
+test("a reader that keeps up gets 16 MiB on its way, and no more", async () => {
   const pair = linkPair({ recording: { keep: false } });
   const exchange = await openStream(pair);
   const stalled = await growAndStall(exchange);
