@@ -1,45 +1,70 @@
 import { expect, test } from "vitest";
 import { readingInPlace } from "../../../client/local/read-buffer.ts";
 
-/** Reads as a socket would: what has come, as much as fits into the buffer that it is given. */
-function readAll(pieces: Buffer[]): { received: Buffer[]; buffers: Uint8Array[] } {
-  const received: Buffer[] = [];
-  const reading = readingInPlace((bytes) => received.push(bytes));
-  const buffers = new Set<Uint8Array>();
-  for (const piece of pieces) {
-    for (let at = 0; at < piece.length;) {
-      const into = (reading.buffer as () => Uint8Array)();
-      buffers.add(into);
-      const length = piece.copy(into, 0, at);
-      expect(reading.callback(length, into)).toBe(true);
-      at += length;
-    }
+/** Reads as a socket does: each piece into the buffer that it has been given last. */
+class Reader {
+  readonly received: Buffer[] = [];
+  readonly #reading = readingInPlace((bytes) => this.received.push(bytes));
+  buffer = this.#next();
+
+  read(piece: Buffer): void {
+    piece.copy(this.buffer);
+    this.#reading.callback(piece.length, this.buffer);
+    this.buffer = this.#next();
   }
-  return { received, buffers: [...buffers] };
+
+  #next(): Uint8Array {
+    return (this.#reading.buffer as () => Uint8Array)();
+  }
 }
 
-test("small pieces are read into one small buffer, and each stays as it was", () => {
-  const pieces = Array.from({ length: 100 }, (_, i) => Buffer.alloc(1 + i * 40, i));
-  const { received, buffers } = readAll(pieces);
-  expect(same(received, pieces)).toBe(true);
-  expect(buffers.map(({ length }) => length)).toEqual([4_096]);
+test("small pieces are read into one buffer for all connections, and each stays as it was", () => {
+  const [one, other] = [new Reader(), new Reader()];
+  const pieces = Array.from({ length: 100 }, (_, i) => Buffer.alloc(1 + i * 160, i));
+  for (const piece of pieces) {
+    one.read(piece);
+    other.read(Buffer.alloc(16_000, 255));
+    expect(one.buffer).toBe(other.buffer);
+  }
+  expect(same(one.received, pieces)).toBe(true);
 });
 
-test("pieces beyond the first buffer are read into a larger one", () => {
-  const pieces = Array.from({ length: 100 }, (_, i) => Buffer.alloc(10_000, i));
-  const { received, buffers } = readAll(pieces);
-  expect(Buffer.concat(received).equals(Buffer.concat(pieces))).toBe(true);
-  expect(buffers.map(({ length }) => length)).toEqual([4_096, 65_536]);
-});
-
-test("a large piece is handed on as it is, and nothing is read into it again", () => {
-  const pieces = [4_096, 40_000, 65_536, 10, 65_536].map((bytes, i) => Buffer.alloc(bytes, i + 1));
-  const { received, buffers } = readAll(pieces);
-  expect(same(received, pieces)).toBe(true);
-  expect(buffers).toHaveLength(4);
+test("a large piece stays as it was, whatever is read behind it, by its own connection or by another", () => {
+  const [one, other] = [new Reader(), new Reader()];
+  const sizes = [4_096, 40_000, 65_536, 65_536, 10, 65_536];
+  const pieces = sizes.map((bytes, i) => Buffer.alloc(bytes, i + 1));
+  for (const piece of pieces) {
+    one.read(piece);
+    other.read(Buffer.alloc(65_536, 255));
+  }
+  expect(same(one.received, pieces)).toBe(true);
   // What is kept is not much more than what was read.
-  for (const bytes of received)
+  for (const bytes of one.received)
     expect(bytes.buffer.byteLength).toBeLessThanOrEqual(Math.max(8192, 4 * bytes.length));
+});
+
+test("of many large pieces in a row only the first is copied", () => {
+  const reader = new Reader();
+  const buffers = Array.from({ length: 5 }, () => {
+    const { buffer } = reader;
+    reader.read(Buffer.alloc(65_536));
+    return buffer.buffer;
+  });
+  expect(reader.received.map((bytes, i) => bytes.buffer === buffers[i])).toEqual([
+    false,
+    true,
+    true,
+    true,
+    true,
+  ]);
+});
+
+test("a connection that has read little keeps no buffer of its own", () => {
+  const [one, other] = [new Reader(), new Reader()];
+  one.read(Buffer.alloc(65_536));
+  expect(one.buffer).not.toBe(other.buffer);
+  one.read(Buffer.alloc(10));
+  expect(one.buffer).toBe(other.buffer);
 });
 
 function same(some: Buffer[], others: Buffer[]): boolean {
