@@ -25,7 +25,8 @@ export class AnswerReader {
 
   readonly #method: string;
   readonly #sink: AnswerSink;
-  #section = new HeadSection(START);
+  /** Of the head that has begun to come. */
+  #section: HeadSection | undefined;
   #chunks: ChunkedBody | undefined;
   /** What is missing of the body; `undefined` before it. */
   #bodyLeft: number | undefined;
@@ -60,17 +61,18 @@ export class AnswerReader {
   }
 
   #pushHead(chunk: Buffer, from: number): number {
+    this.#section ??= new HeadSection(START);
     const to = this.#section.push(chunk, from);
     if (typeof to === "string") return this.#break(to, from);
     const { lines } = this.#section;
     if (!lines) return to;
+    this.#section = undefined;
     const head = readAnswerHead(lines, this.#method);
     if (typeof head === "string") return this.#break(head, from);
     if (head.status >= 200 || head.switches) {
       this.#beginBody(head);
       this.#sink.answer(head);
     } else {
-      this.#section = new HeadSection(START);
       this.#sink.interimAnswer(head);
     }
     return to;

@@ -67,10 +67,16 @@ export function dialTarget({
       ? tls.connect({ ...place, allowHalfOpen })
       : connect({ ...place, allowHalfOpen, ...(onread && { onread }) }),
   );
+  const connected = tls ? "secureConnect" : "connect";
   const timer = setTimeout(() => socket.destroy(timedOut(target, timeoutMs)), timeoutMs);
-  const stop = () => clearTimeout(timer);
-  socket.once(tls ? "secureConnect" : "connect", stop);
-  socket.once("close", stop);
+  // Taken off again, since a connection may stand for long, and keep what they hold.
+  const stop = () => {
+    clearTimeout(timer);
+    socket.off(connected, stop);
+    socket.off("close", stop);
+  };
+  socket.on(connected, stop);
+  socket.on("close", stop);
   return socket;
 }
 

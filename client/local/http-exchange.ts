@@ -84,6 +84,8 @@ class HttpExchange implements StreamHandler, ConnectionUser {
     this.#connection = connection;
     connection.begin(this, this.#request.method);
     this.#writer.begin(connection.socket);
+    // What has had a fresh connection is not sent again, and its answer may take long.
+    if (!connection.reused) this.#request.head = "";
   }
 
   // What the visitor sends.

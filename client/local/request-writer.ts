@@ -12,7 +12,8 @@ export class RequestWriter {
   readonly #request: LocalRequest;
   readonly #stream: LinkStream;
   #socket!: Socket;
-  #cork!: TurnCork;
+  /** Where a body follows. */
+  #cork: TurnCork | undefined;
   /** What is missing of the body; of one in chunks nobody knows. */
   #bodyLeft: number;
 
@@ -31,9 +32,9 @@ export class RequestWriter {
   /** Writes the head; again on another socket, if none of the body has been written. */
   begin(socket: Socket): void {
     this.#socket = socket;
-    this.#cork = new TurnCork(socket);
     const { head } = this.#request;
-    if (!this.done) this.#cork.hold(head.length);
+    this.#cork = this.done ? undefined : new TurnCork(socket);
+    this.#cork?.hold(head.length);
     socket.write(head, "latin1");
   }
 
@@ -53,16 +54,16 @@ export class RequestWriter {
     const section = trailers ? encodeFields(parseFields(trailers)).toString("latin1") : "";
     this.#bodyLeft = 0;
     this.#socket.write(`0\r\n${section}\r\n`, "latin1");
-    this.#cork.release();
+    this.#cork?.release();
   }
 
   #writeBody(bytes: Buffer): void {
     this.#bodyLeft -= bytes.length;
     const chunked = this.#request.body === "chunked";
-    this.#cork.hold(bytes.length);
+    this.#cork?.hold(bytes.length);
     if (chunked) this.#socket.write(`${bytes.length.toString(16)}\r\n`, "latin1");
     this.#socket.write(bytes, () => this.#stream.consumed(bytes.length));
     if (chunked) this.#socket.write("\r\n", "latin1");
-    if (this.done) this.#cork.release();
+    if (this.done) this.#cork?.release();
   }
 }

@@ -54,8 +54,8 @@ export class ServiceConnection {
     this.socket = dialTarget(inPlace ? { ...options, onread: readingInPlace(this.#onData) } : options);
     if (!inPlace) this.socket.on("data", this.#onData);
     this.socket.on("error", (error) => this.#user?.lost(error));
-    this.socket.once("end", () => this.#ended());
-    this.socket.once("close", () => {
+    this.socket.on("end", () => this.#ended());
+    this.socket.on("close", () => {
       this.#user?.lost();
       this.#owner.forget(this);
     });

@@ -168,6 +168,14 @@ test("a connect that neither succeeds nor fails is given up", async () => {
   });
 });
 
+test("what has connected keeps nothing of its dialling, since it may stand for long", async () => {
+  await using backend = await RawBackend.start();
+  const socket = dialTarget({ target: backend.target, consent: consentTo(backend.target) });
+  await once(socket, "connect");
+  expect(socket.listenerCount("connect") + socket.listenerCount("close")).toBe(0);
+  socket.destroy();
+});
+
 test("errors of a connection that stood are no failures to dial", () => {
   const error = Object.assign(new Error("read ECONNRESET"), { code: "ECONNRESET", syscall: "read" });
   expect(dialFailure(error, { host: "a", port: 1 })).toBeUndefined();
