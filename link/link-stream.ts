@@ -41,7 +41,7 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
   #completeBehindEnd = false;
 
   #credit: number;
-  #queue: Buffer[] = [];
+  #queue: Buffer[] | undefined;
   #trailers: Buffer | undefined;
   #paused = false;
   /** The head that may still be unsent, so that an end right behind it can be folded into it. */
@@ -100,7 +100,8 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
   write(chunk: Buffer): boolean {
     if (this.#over || this.#sending !== "open") return true;
     if (chunk.length > 0) {
-      this.#queue.push(chunk);
+      if (this.#queue) this.#queue.push(chunk);
+      else this.#queue = [chunk];
       this.queuedBytes += chunk.length;
       this.#owner.queue.ready(this, chunk.length);
     }
@@ -251,22 +252,24 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
 
   /** Moves up to `limit` bytes of the queue to `into`; small writes share a chunk. */
   #takePayload(limit: number, into: Buffer[]): number {
+    const queue = this.#queue;
+    if (!queue) return 0;
     let bytes = 0;
     let whole = 0;
-    while (whole < this.#queue.length && bytes < limit) {
-      const next = this.#queue[whole]!;
+    while (whole < queue.length && bytes < limit) {
+      const next = queue[whole]!;
       if (next.length <= limit - bytes) {
         into.push(next);
         bytes += next.length;
         whole++;
       } else {
         into.push(next.subarray(0, limit - bytes));
-        this.#queue[whole] = next.subarray(limit - bytes);
+        queue[whole] = next.subarray(limit - bytes);
         bytes = limit;
       }
     }
-    if (whole === this.#queue.length) this.#queue = [];
-    else if (whole > 0) this.#queue.splice(0, whole);
+    if (whole === queue.length) this.#queue = undefined;
+    else if (whole > 0) queue.splice(0, whole);
     return bytes;
   }
 
@@ -307,7 +310,7 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     if (this.#over) return;
     this.#over = true;
     this.#owner.queue.drop(this);
-    this.#queue = [];
+    this.#queue = undefined;
     this.queuedBytes = 0;
     if (!readsOn) this.#window.close();
     this.#owner.forget(this);

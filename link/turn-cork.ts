@@ -25,7 +25,7 @@ export class TurnCork {
     this.#heldBytes += bytes;
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(this.#turnOver);
+    setImmediate(TurnCork.#turnOver, this);
   }
 
   /** Lets it leave now. */
@@ -36,8 +36,8 @@ export class TurnCork {
     this.#socket.uncork();
   }
 
-  readonly #turnOver = (): void => {
-    this.#scheduled = false;
-    this.release();
+  static readonly #turnOver = (cork: TurnCork): void => {
+    cork.#scheduled = false;
+    cork.release();
   };
 }
