@@ -15,8 +15,13 @@ export interface AnswerOptions {
   awaitsContinue: boolean;
   /** How long a kept connection may be idle; the visitor is told. */
   idleSeconds: number;
+  owner: AnswerOwner;
+}
+
+/** Whose answer it is. */
+export interface AnswerOwner {
   /** All of it is with the system. */
-  onSent: () => void;
+  answerSent(): void;
 }
 
 /**
@@ -35,14 +40,20 @@ export class Answer {
   /** Whether the connection is kept for another request; settled with the head. */
   keepAlive: boolean;
   readonly #output: VisitorOutput;
-  readonly #options: AnswerOptions;
+  readonly #owner: AnswerOwner;
+  readonly #toHead: boolean;
+  readonly #http10: boolean;
+  readonly #idleSeconds: number;
   #awaitsContinue: boolean;
   #contentLength: number | undefined;
   #chunked = false;
 
   constructor(options: AnswerOptions) {
-    this.#options = options;
     this.#output = options.output;
+    this.#owner = options.owner;
+    this.#toHead = options.toHead;
+    this.#http10 = options.http10;
+    this.#idleSeconds = options.idleSeconds;
     this.keepAlive = options.keepAlive;
     this.#awaitsContinue = options.awaitsContinue;
   }
@@ -55,7 +66,7 @@ export class Answer {
   /** A 1xx ahead of the answer. */
   interim({ status, reason, fields }: ResponseHead): void {
     // HTTP/1.0 has none.
-    if (this.#options.http10) return;
+    if (this.#http10) return;
     this.#output.text(`${headText(status, reason, interimFields(fields))}\r\n`);
     this.#output.flush();
     if (status === 100) this.#awaitsContinue = false;
@@ -67,8 +78,8 @@ export class Answer {
   }
 
   begin(head: ResponseHead): boolean {
-    const { toHead, http10 } = this.#options;
-    const bodyless = toHead || head.status === 204 || head.status === 304;
+    const http10 = this.#http10;
+    const bodyless = this.#toHead || head.status === 204 || head.status === 304;
     const answer = answerFields(head, !http10 && !bodyless);
     if (!answer) return false;
     const { fields, contentLength } = answer;
@@ -116,7 +127,7 @@ export class Answer {
   page({ status, reason, fields, body }: ErrorAnswer): void {
     this.#contentLength = body.length;
     this.#writeHead(status, reason, [...fields, "Date", new Date().toUTCString()]);
-    if (!this.#options.toHead) {
+    if (!this.#toHead) {
       this.bytes = body.length;
       this.#output.bytes(body);
     }
@@ -127,7 +138,7 @@ export class Answer {
     if (this.#awaitsContinue) this.keepAlive = false;
     let text = headText(status, reason, fields);
     if (this.keepAlive) {
-      text += `Connection: keep-alive\r\nKeep-Alive: timeout=${this.#options.idleSeconds}\r\n`;
+      text += `Connection: keep-alive\r\nKeep-Alive: timeout=${this.#idleSeconds}\r\n`;
     } else {
       text += "Connection: close\r\n";
     }
@@ -141,7 +152,7 @@ export class Answer {
     this.state = "whole";
     this.#output.flush(() => {
       this.state = "sent";
-      this.#options.onSent();
+      this.#owner.answerSent();
     });
   }
 }

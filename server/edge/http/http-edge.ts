@@ -12,7 +12,7 @@ import { checkRequest } from "./request-check.ts";
 import { TrustedProxies } from "./trusted-proxies.ts";
 import { protocolsToOffer, visitUpgrade } from "./upgrade.ts";
 import { Visit, type VisitContext } from "./visit.ts";
-import { VisitorConnection } from "./visitor-connection.ts";
+import { type ConnectionOwner, VisitorConnection } from "./visitor-connection.ts";
 import { serveWithoutUpgrade } from "./without-upgrade.ts";
 
 export interface HttpEdgeOptions {
@@ -110,18 +110,16 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
   server.maxHeadersCount = 0;
   server.maxConnections = limits.connections;
 
+  const owner: ConnectionOwner = {
+    flooded: (connection, refusal) => refuseInput(connection, refusal, log),
+    closed: (connection) => {
+      connections.delete(connection.socket);
+      connectionsOf.remove(connection.peer.network);
+      if (connections.size === 0) onEmptied?.();
+    },
+  };
   server.on("connection", (socket: Socket) => {
-    const connection = new VisitorConnection({
-      socket,
-      limits: connectionLimits,
-      proxies,
-      onFlood: (refusal) => refuseInput(connection, refusal, log),
-      onClosed: () => {
-        connections.delete(socket);
-        connectionsOf.remove(connection.peer.network);
-        if (connections.size === 0) onEmptied?.();
-      },
-    });
+    const connection = new VisitorConnection({ socket, limits: connectionLimits, proxies, owner });
     const { peer, trusted } = connection;
     // One that goes back to a parser (without-upgrade.ts) is here already, and counted.
     if (!connections.has(socket)) connectionsOf.add(peer.network);
@@ -142,10 +140,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     const connection = connections.get(request.socket);
     if (!connection) return;
     const checked = checkRequest(request, rules);
-    const { shouldKeepAlive: keepAlive } = response;
-    // Node gives the connection to the next request.
-    const answered = () => void response.emit("finish");
-    connection.take(new Visit({ context, connection, request, keepAlive, answered, checked }));
+    connection.take(new Visit({ context, connection, request, response, checked }));
   };
   server.on("request", visit);
   // Whether to go on is for the local service to say.

@@ -3,45 +3,61 @@ import { Hold } from "./hold.ts";
 import type { OpenRequests } from "./open-requests.ts";
 import { NO_TUNNEL, OFFLINE, type Refusal } from "./refusals.ts";
 
-export interface PassageOptions {
-  /** Where the request is to go: the Host as it has been normalised. */
-  hostname: string;
-  /** Whose it is (runtime/ip-address.ts). */
-  network: string;
+/** What every passage uses of the edge. */
+export interface PassageContext {
+  /** By normalised hostname. */
   findRoute: (hostname: string) => Route | undefined;
-  requests: OpenRequests;
+  readonly requests: OpenRequests;
   /** How long to wait for a client that may come back. */
-  holdMs: number;
-  /** The way is free; called at once, or when the client is back. */
-  open: (route: Route, open: NonNullable<Route["open"]>) => void;
+  readonly holdMs: number;
+}
+
+/** Who is on the way. */
+export interface Traveller {
+  /** The way is free; at once, or when the client is back. */
+  wayFree(route: Route, open: NonNullable<Route["open"]>): void;
   /** The client is away and may come back: for now nothing goes on. */
-  held: () => void;
-  refuse: (refusal: Refusal) => void;
+  held(): void;
+  /** There is no way for it. */
+  refuse(refusal: Refusal): void;
 }
 
 /** A request's way to its tunnel: the route, the count of those that are open, the wait for a client that is coming back. */
 export class Passage {
   /** Once it is known. */
   route: Route | undefined;
-  readonly #options: PassageOptions;
-  readonly #until: number;
+  readonly #context: PassageContext;
+  readonly #hostname: string;
+  readonly #network: string;
+  readonly #traveller: Traveller;
+  /** When waiting ends, once it has begun. */
+  #until: number | undefined;
   #counted = false;
   #hold: Hold | undefined;
 
-  constructor(options: PassageOptions) {
-    this.#options = options;
-    this.#until = performance.now() + options.holdMs;
+  constructor(options: {
+    context: PassageContext;
+    /** Where the request is to go: the Host as it has been normalised. */
+    hostname: string;
+    /** Whose it is (runtime/ip-address.ts). */
+    network: string;
+    traveller: Traveller;
+  }) {
+    this.#context = options.context;
+    this.#hostname = options.hostname;
+    this.#network = options.network;
+    this.#traveller = options.traveller;
   }
 
-  /** Calls `open` or `refuse`, now or later, unless `end` comes before. */
+  /** Tells the traveller that the way is free, or that it is refused, now or later, unless `end` comes before. */
   start(): void {
-    const { hostname, findRoute, open, refuse } = this.#options;
-    const route = findRoute(hostname);
+    const traveller = this.#traveller;
+    const route = this.#context.findRoute(this.#hostname);
     this.route ??= route;
-    if (!route) return refuse(NO_TUNNEL);
+    if (!route) return traveller.refuse(NO_TUNNEL);
     const tooMany = this.#count(route);
-    if (tooMany) return refuse(tooMany);
-    if (route.open) open(route, route.open);
+    if (tooMany) return traveller.refuse(tooMany);
+    if (route.open) traveller.wayFree(route, route.open);
     else this.#waitFor(route);
   }
 
@@ -53,22 +69,29 @@ export class Passage {
   /** The request is over, and makes room for another. */
   end(): void {
     this.giveUp();
-    if (this.#counted) this.#options.requests.close(this.route!, this.#options.network);
+    if (this.#counted) this.#context.requests.close(this.route!, this.#network);
     this.#counted = false;
   }
 
   #count(route: Route): Refusal | undefined {
     if (this.#counted) return undefined;
-    const refusal = this.#options.requests.open(route, this.#options.network);
+    const refusal = this.#context.requests.open(route, this.#network);
     this.#counted = refusal === undefined;
     return refusal;
   }
 
   #waitFor({ whenBack }: Route): void {
-    const { held, refuse } = this.#options;
-    const ms = this.#until - performance.now();
-    if (!whenBack || ms <= 0) return refuse(OFFLINE);
-    held();
-    this.#hold = new Hold({ whenBack, ms, back: () => this.start(), tooLong: () => refuse(OFFLINE) });
+    const traveller = this.#traveller;
+    const now = performance.now();
+    this.#until ??= now + this.#context.holdMs;
+    const ms = this.#until - now;
+    if (!whenBack || ms <= 0) return traveller.refuse(OFFLINE);
+    traveller.held();
+    this.#hold = new Hold({
+      whenBack,
+      ms,
+      back: () => this.start(),
+      tooLong: () => traveller.refuse(OFFLINE),
+    });
   }
 }

@@ -19,9 +19,9 @@ export interface RequestFacts {
   /** Octets that follow the head; -1 for a chunked body. */
   bodyLength: number;
   /** Lower-case options of all Connection fields. */
-  connectionOptions: string[];
+  connectionOptions: readonly string[];
   /** The protocols of all Upgrade fields, as spelled. */
-  upgrade: string[];
+  upgrade: readonly string[];
   /** The visitor speaks HTTP/1.0: no chunks, no 1xx, no upgrade. */
   http10: boolean;
 }
@@ -83,7 +83,7 @@ export function checkRequest(request: IncomingMessage, rules: RequestRules): Req
     host: place.host,
     target: place.target,
     bodyLength: transferEncoding === undefined ? Number(contentLength ?? 0) : -1,
-    connectionOptions: listElements(connection).map((option) => option.toLowerCase()),
+    connectionOptions: listElements(connection.toLowerCase()),
     upgrade: listElements(upgrade),
     http10: httpVersion === "1.0",
   };
@@ -125,8 +125,11 @@ function originForm(pathAndQuery: string, method: string): string {
   return pathAndQuery.startsWith("?") ? `/${pathAndQuery}` : pathAndQuery;
 }
 
-function listElements(list: string): string[] {
-  if (list === "") return [];
+/** Of most requests: one for all of them. */
+const NONE: readonly string[] = [];
+
+function listElements(list: string): readonly string[] {
+  if (list === "") return NONE;
   return list
     .split(",")
     .map((element) => element.trim())

@@ -56,7 +56,6 @@ export function visitUpgrade(options: {
   const visit = new Visit({
     ...options,
     checked,
-    keepAlive: false,
     upgrade: offer,
     body: input.body,
   });

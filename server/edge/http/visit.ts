@@ -1,4 +1,4 @@
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Readable } from "node:stream";
 import { TunnelError } from "../../../link/errors.ts";
 import {
@@ -11,11 +11,10 @@ import type { LinkStream, StreamFailure, StreamHandler } from "../../../link/str
 import type { Log } from "../../../runtime/log.ts";
 import type { Route } from "../../routing/route.ts";
 import { logAccess } from "./access-log.ts";
-import { Answer } from "./answer.ts";
+import { Answer, type AnswerOwner } from "./answer.ts";
 import { errorAnswer } from "./error-page.ts";
 import { requestFields, requestTrailers, type Peer } from "./forwarding.ts";
-import type { OpenRequests } from "./open-requests.ts";
-import { Passage } from "./passage.ts";
+import { Passage, type PassageContext, type Traveller } from "./passage.ts";
 import {
   BODY_TOO_LARGE,
   malformedRequest,
@@ -32,16 +31,11 @@ import { Upload } from "./upload.ts";
 import type { Turn, VisitorConnection } from "./visitor-connection.ts";
 
 /** What every visit uses of the edge. */
-export interface VisitContext {
-  /** By normalised hostname. */
-  findRoute: (hostname: string) => Route | undefined;
+export interface VisitContext extends PassageContext {
   readonly log: Pick<Log, "info">;
   readonly proxies: TrustedProxies;
-  readonly requests: OpenRequests;
   /** Of a request's body. */
   readonly bodyBytes: number;
-  /** How long a request waits for a client that may come back. */
-  readonly holdMs: number;
   /** How long the head of the answer may take after the last sign of life. */
   readonly timeoutMs: number;
   /** How long a connection may be idle; visitors are told. */
@@ -67,7 +61,7 @@ export interface UpgradeOffer {
 }
 
 /** One visitor's request, and the stream that carries it. */
-export class Visit implements StreamHandler, Turn {
+export class Visit implements StreamHandler, Turn, Traveller, AnswerOwner {
   readonly readsBehindEnd = true;
   readonly requestId = newRequestId();
   readonly #context: VisitContext;
@@ -76,7 +70,7 @@ export class Visit implements StreamHandler, Turn {
   /** Who asks, also where a proxy in front stands between. */
   readonly #peer: Peer;
   readonly #visitor: string;
-  readonly #answered: (() => void) | undefined;
+  readonly #response: ServerResponse | undefined;
   readonly #body: Readable;
   readonly #facts: RequestFacts | undefined;
   readonly #upgrade: UpgradeOffer | undefined;
@@ -106,10 +100,8 @@ export class Visit implements StreamHandler, Turn {
     context: VisitContext;
     connection: VisitorConnection;
     request: IncomingMessage;
-    /** Whether the visitor's connection can be kept for another request. */
-    keepAlive: boolean;
-    /** Called once the answer is with the system; left out where nobody waits for that. */
-    answered?: () => void;
+    /** What node would answer with; left out where the connection is not node's any more. */
+    response?: ServerResponse;
     /** What the check of its head gave. */
     checked: RequestFacts | Refusal;
     upgrade?: UpgradeOffer;
@@ -119,7 +111,7 @@ export class Visit implements StreamHandler, Turn {
     this.#context = options.context;
     this.#connection = options.connection;
     this.#request = options.request;
-    this.#answered = options.answered;
+    this.#response = options.response;
     this.#body = options.body ?? options.request;
     const { peer, visitor, trusted } = options.connection;
     this.#peer = trusted ? options.context.proxies.visitorBehind(peer, options.request.rawHeaders) : peer;
@@ -132,10 +124,10 @@ export class Visit implements StreamHandler, Turn {
       output: options.connection.output,
       toHead: method === "HEAD",
       http10: httpVersion !== "1.1",
-      keepAlive: options.keepAlive,
+      keepAlive: options.response?.shouldKeepAlive === true,
       awaitsContinue: headers.expect !== undefined && AWAITS_CONTINUE.test(headers.expect),
       idleSeconds: options.context.idleSeconds,
-      onSent: () => this.#answerSent(),
+      owner: this,
     });
   }
 
@@ -156,11 +148,11 @@ export class Visit implements StreamHandler, Turn {
 
   begin(): void {
     this.#begun = true;
-    if (this.#refusal) return this.#refuse(this.#refusal);
+    if (this.#refusal) return this.refuse(this.#refusal);
     // There is the one or the other.
     const facts = this.#facts!;
     if (facts.bodyLength !== 0) this.#upload = this.#readBody();
-    if (facts.bodyLength > this.#context.bodyBytes) return this.#refuse(BODY_TOO_LARGE);
+    if (facts.bodyLength > this.#context.bodyBytes) return this.refuse(BODY_TOO_LARGE);
     this.#pass(facts);
   }
 
@@ -177,7 +169,7 @@ export class Visit implements StreamHandler, Turn {
     if (!this.#begun) return;
     this.#stream?.reset("CANCELLED", "the rest of the request cannot be read");
     this.#stream = undefined;
-    if (!this.answered) this.#refuse(refusal);
+    if (!this.answered) this.refuse(refusal);
     else if (this.#answer.state === "sent") this.#connection.linger();
   }
 
@@ -248,25 +240,11 @@ export class Visit implements StreamHandler, Turn {
     this.#upload?.resume();
   }
 
-  #pass(facts: RequestFacts): void {
-    const { findRoute, requests, holdMs } = this.#context;
-    this.#passage = new Passage({
-      hostname: facts.hostname,
-      network: this.#peer.network,
-      findRoute,
-      requests,
-      holdMs,
-      open: (route, open) => {
-        this.#upload?.resume();
-        this.#open(facts, route, open);
-      },
-      held: () => this.#upload?.pause(),
-      refuse: (refusal) => this.#refuse(refusal),
-    });
-    this.#passage.start();
-  }
+  // What the passage says.
 
-  #open(facts: RequestFacts, route: Route, open: NonNullable<Route["open"]>): void {
+  wayFree(route: Route, open: NonNullable<Route["open"]>): void {
+    this.#upload?.resume();
+    const facts = this.#facts!;
     const fields = requestFields(this.#request.rawHeaders, facts, {
       peer: this.#peer,
       hostHeader: route.hostHeader,
@@ -285,6 +263,51 @@ export class Visit implements StreamHandler, Turn {
         error instanceof Error ? error.message : String(error),
       );
     }
+  }
+
+  held(): void {
+    this.#upload?.pause();
+  }
+
+  /** Answers with a page, or cuts an answer that has begun. */
+  refuse(refusal: Refusal): void {
+    this.#stopTimer();
+    this.#passage?.giveUp();
+    this.#failure ??= refusal.code;
+    if (refusal.close) this.#unreadable = true;
+    if (this.#answer.state !== "none") {
+      this.#connection.cut(this.#answer.endsByClose);
+      return;
+    }
+    if (!this.received || this.#context.stopping) this.#answer.keepAlive = false;
+    const { accept } = this.#request.headers;
+    this.#answer.page(errorAnswer(refusal, this.requestId, accept));
+    this.#dropBody();
+  }
+
+  // What the answer says.
+
+  answerSent(): void {
+    // Node gives the connection to the next request.
+    this.#response?.emit("finish");
+    if (!this.#answer.keepAlive && !this.#upgrade) this.#connection.endBehindAnswer();
+    this.writable();
+    this.#unread = undefined;
+    this.#upgrade?.refused();
+    if (this.#upload?.state === "dropped") this.#connection.discard();
+    if (!this.#unreadable && !this.#upgrade) return this.#leaveWhenDone();
+    this.#connection.linger();
+    this.#finish();
+  }
+
+  #pass(facts: RequestFacts): void {
+    this.#passage = new Passage({
+      context: this.#context,
+      hostname: facts.hostname,
+      network: this.#peer.network,
+      traveller: this,
+    });
+    this.#passage.start();
   }
 
   get #uploaded(): boolean {
@@ -336,7 +359,7 @@ export class Visit implements StreamHandler, Turn {
   #bodyTooLarge(): void {
     this.#stream?.reset("CANCELLED", "the request's body is larger than the server takes");
     this.#stream = undefined;
-    if (!this.answered) this.#refuse(BODY_TOO_LARGE);
+    if (!this.answered) this.refuse(BODY_TOO_LARGE);
   }
 
   timeOut(): void {
@@ -354,43 +377,15 @@ export class Visit implements StreamHandler, Turn {
 
   #fail(refusal: Refusal, detail?: string): void {
     this.#detail ??= detail;
-    if (this.#answer.state === "none") return this.#refuse(refusal);
+    if (this.#answer.state === "none") return this.refuse(refusal);
     this.#failure ??= refusal.code;
     this.#connection.cut(this.#answer.endsByClose);
-  }
-
-  /** Answers with a page, or cuts an answer that has begun. */
-  #refuse(refusal: Refusal): void {
-    this.#stopTimer();
-    this.#passage?.giveUp();
-    this.#failure ??= refusal.code;
-    if (refusal.close) this.#unreadable = true;
-    if (this.#answer.state !== "none") {
-      this.#connection.cut(this.#answer.endsByClose);
-      return;
-    }
-    if (!this.received || this.#context.stopping) this.#answer.keepAlive = false;
-    const { accept } = this.#request.headers;
-    this.#answer.page(errorAnswer(refusal, this.requestId, accept));
-    this.#dropBody();
   }
 
   /** Nothing more comes; what waits in the socket is still owed. */
   #leaveStream(): void {
     if (this.#owed > 0) this.#unread = this.#stream;
     this.#stream = undefined;
-  }
-
-  #answerSent(): void {
-    this.#answered?.();
-    if (!this.#answer.keepAlive && !this.#upgrade) this.#connection.endBehindAnswer();
-    this.writable();
-    this.#unread = undefined;
-    this.#upgrade?.refused();
-    if (this.#upload?.state === "dropped") this.#connection.discard();
-    if (!this.#unreadable && !this.#upgrade) return this.#leaveWhenDone();
-    this.#connection.linger();
-    this.#finish();
   }
 
   #leaveWhenDone(): void {

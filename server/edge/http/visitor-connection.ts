@@ -31,6 +31,13 @@ export interface Turn {
   visitorLeft(failure?: string): void;
 }
 
+/** Who has the connections of visitors. */
+export interface ConnectionOwner {
+  /** The visitor sends without end what is no request, or no body of one. */
+  flooded(connection: VisitorConnection, refusal: Refusal): void;
+  closed(connection: VisitorConnection): void;
+}
+
 export interface ConnectionLimits {
   /** How many bytes may arrive that are no part of a request: a head's limit and some more. */
   strayBytes: number;
@@ -53,6 +60,7 @@ export class VisitorConnection {
   /** The other end is believed when it says who asks. */
   readonly trusted: boolean;
   readonly #limits: ConnectionLimits;
+  readonly #owner: ConnectionOwner;
   #active: Turn | undefined;
   #waiting: Turn[] = [];
   /** No further request gets a turn; those that wait still do. */
@@ -70,16 +78,12 @@ export class VisitorConnection {
   /** What had moved when that was last looked at, and when that had last changed. */
   #movedBytes = 0;
   #movedAt = 0;
-  readonly #onFlood: (refusal: Refusal) => void;
-  readonly #onClosed: () => void;
 
   constructor(options: {
     socket: Socket;
     limits: ConnectionLimits;
     proxies: TrustedProxies;
-    /** The visitor sends without end what is no request, or no body of one. */
-    onFlood: (refusal: Refusal) => void;
-    onClosed: () => void;
+    owner: ConnectionOwner;
   }) {
     const { socket } = options;
     this.socket = socket;
@@ -89,8 +93,7 @@ export class VisitorConnection {
     this.trusted = options.proxies.trusts(address);
     this.visitor = `${address.includes(":") ? `[${address}]` : address}:${socket.remotePort ?? 0}`;
     this.#limits = options.limits;
-    this.#onFlood = options.onFlood;
-    this.#onClosed = options.onClosed;
+    this.#owner = options.owner;
     socket.on("error", ignore);
     socket.on("data", this.#onData);
     socket.on("drain", this.#onDrain);
@@ -226,11 +229,12 @@ export class VisitorConnection {
       if (this.discardedEnough) this.socket.pause();
     } else if (this.#active?.received !== false) {
       this.#strayBytes += chunk.length;
-      if (this.#strayBytes > this.#limits.strayBytes) this.#onFlood(FLOOD);
+      if (this.#strayBytes > this.#limits.strayBytes) this.#owner.flooded(this, FLOOD);
     } else {
       this.#requestBytes += chunk.length;
       const { bodyBytes } = this.#active;
-      if (this.#requestBytes - bodyBytes * FRAMING_RATIO > FRAMING_BYTES) this.#onFlood(EXTENSIONS_TOO_LARGE);
+      if (this.#requestBytes - bodyBytes * FRAMING_RATIO > FRAMING_BYTES)
+        this.#owner.flooded(this, EXTENSIONS_TOO_LARGE);
     }
   };
 
@@ -257,7 +261,7 @@ export class VisitorConnection {
     const turn = this.#active;
     this.#active = undefined;
     turn?.visitorLeft();
-    this.#onClosed();
+    this.#owner.closed(this);
   };
 
   /**

@@ -9,22 +9,22 @@ const CHUNK_BYTES = 64 * 1024;
 /** Writes to a visitor's socket: a small answer in one piece, and large ones in as few writes as turns of the event loop. */
 export class VisitorOutput {
   readonly #socket: Socket;
-  readonly #cork: TurnCork;
+  /** Once there was more than goes behind the text. */
+  #cork: TurnCork | undefined;
   /** What waits for more of its turn; Latin-1. */
   #text = "";
   /** Of the chunk behind it. */
-  #parts: Buffer[] = [];
+  #parts: Buffer[] | undefined;
   #partsBytes = 0;
   #scheduled = false;
 
   constructor(socket: Socket) {
     this.#socket = socket;
-    this.#cork = new TurnCork(socket);
   }
 
   /** @param text one character for each byte */
   text(text: string): void {
-    if (this.#partsBytes > 0) this.#writeChunk();
+    if (this.#parts) this.#writeChunk(this.#parts);
     this.#text += text;
     this.#schedule();
   }
@@ -35,6 +35,7 @@ export class VisitorOutput {
       this.#text += chunk.toString("latin1");
       return true;
     }
+    this.#cork ??= new TurnCork(this.#socket);
     this.#cork.hold(this.#text.length + chunk.length);
     this.#writeText();
     return this.#socket.write(chunk);
@@ -42,29 +43,29 @@ export class VisitorOutput {
 
   /** As `bytes`, for a chunked body: what comes in one turn becomes one chunk, however many slices it came in. */
   chunk(slice: Buffer): boolean {
-    this.#parts.push(slice);
+    if (this.#parts) this.#parts.push(slice);
+    else this.#parts = [slice];
     this.#partsBytes += slice.length;
-    if (this.#partsBytes >= CHUNK_BYTES) return this.#writeChunk();
+    if (this.#partsBytes >= CHUNK_BYTES) return this.#writeChunk(this.#parts);
     this.#schedule();
     return !this.#socket.writableNeedDrain;
   }
 
   /** Lets everything leave now; `written` is called once the system has it, and never if the connection breaks. */
   flush(written?: () => void): void {
-    if (this.#partsBytes > 0) this.#writeChunk();
+    if (this.#parts) this.#writeChunk(this.#parts);
     if (!written) this.#writeText();
     else if (this.#text === "" && this.#socket.writableLength === 0) process.nextTick(written);
     else
       this.#writeText((error) => {
         if (!error) written();
       });
-    this.#cork.release();
+    this.#cork?.release();
   }
 
-  #writeChunk(): boolean {
-    const parts = this.#parts;
+  #writeChunk(parts: Buffer[]): boolean {
     this.#text += `${this.#partsBytes.toString(16)}\r\n`;
-    this.#parts = [];
+    this.#parts = undefined;
     this.#partsBytes = 0;
     let room = true;
     for (const part of parts) room = this.bytes(part);
@@ -81,11 +82,11 @@ export class VisitorOutput {
   #schedule(): void {
     if (this.#scheduled) return;
     this.#scheduled = true;
-    setImmediate(this.#turnOver);
+    setImmediate(VisitorOutput.#turnOver, this);
   }
 
-  readonly #turnOver = (): void => {
-    this.#scheduled = false;
-    if (!this.#socket.destroyed) this.flush();
+  static readonly #turnOver = (output: VisitorOutput): void => {
+    output.#scheduled = false;
+    if (!output.#socket.destroyed) output.flush();
   };
 }
