@@ -27,8 +27,8 @@ export function networkOf(address: string): string {
   return `${groupsOf(plain).slice(0, 4).join(":")}::/64`;
 }
 
-/** The eight groups of an IPv6 address in its plain spelling. */
-function groupsOf(address: string): string[] {
+/** The eight groups, in hexadecimal, of an IPv6 address in its plain spelling. */
+export function groupsOf(address: string): string[] {
   const [head = "", tail] = address.split("::");
   const front = head === "" ? [] : head.split(":");
   if (tail === undefined) return front;

@@ -10,6 +10,7 @@ const ALLOWED: Record<string, string[]> = {
   link: ["link", "runtime"],
   server: ["server", "link", "runtime"],
   "server/edge/http": ["server/edge/http", "server/routing", "link", "runtime"],
+  "server/edge/tcp": ["server/edge/tcp", "server/routing", "link", "runtime"],
   "server/grpc": ["server/grpc", "link", "runtime"],
   "server/sessions": ["server/sessions", "server/routing", "server/access", "link", "runtime"],
   "server/access": ["server/access", "server/store", "server/routing", "link", "runtime"],
