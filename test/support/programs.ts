@@ -9,6 +9,7 @@ export const PROGRAMS = {
   ip: "iproute2",
   mount: "mount",
   nginx: "nginx-light",
+  openssl: "openssl",
   prlimit: "util-linux",
   setpriv: "util-linux",
   ssh: "openssh-client",
