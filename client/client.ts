@@ -1,5 +1,5 @@
 import { TunnelError } from "../link/errors.ts";
-import type { TargetTls, Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
+import type { Kind, TargetTls, Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
 import { formatTarget, parseTarget, type Target } from "../link/target.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
@@ -9,16 +9,23 @@ import type { ServerAddress } from "./connection/connect.ts";
 import { ClientSession, STEADY_MS, type ClientTuning } from "./connection/session.ts";
 import { consentTo, type Consent } from "./local/consent.ts";
 import { LocalService } from "./local/local-service.ts";
-import { serveStream, type FinishedExchange, type LocalTunnel } from "./local/serve-stream.ts";
+import {
+  serveStream,
+  type FinishedExchange,
+  type FinishedRelay,
+  type LocalTunnel,
+} from "./local/serve-stream.ts";
 
 /** What visitors may have sent that the local services have not read: less than a server's, since one machine's take it. */
 const UNREAD_LIMIT_BYTES = 128 * 1024 * 1024;
 
+const MAX_PORT = 65_535;
+
 /** A tunnel that the client asks for, the target being its own choice. */
 export interface WantedTunnel {
   name?: string | undefined;
-  kind: "HTTP";
-  /** A hostname, a subdomain, or neither: a name that stays the same for this client and port. */
+  kind: Kind;
+  /** Of HTTP and TLS: a hostname, a subdomain, or neither: a name that stays the same for this client and port. */
   hostname?: string | undefined;
   subdomain?: string | undefined;
   target: Target;
@@ -28,6 +35,12 @@ export interface WantedTunnel {
   hostHeader?: string | undefined;
   /** How long an answer's head may take; if left out, the server's own limit. */
   timeoutMs?: number | undefined;
+  /** Of TCP and UDP: the public port, or the first of several; if left out, any free one, the same each time. */
+  port?: number | undefined;
+  /** How many ports, one behind the other, in public and at the target; 1 if left out. */
+  ports?: number | undefined;
+  /** Of TCP and TLS: the version in which the local service is told who visits; if left out, it is not. */
+  proxyProtocol?: 1 | 2 | undefined;
 }
 
 export interface ClientOptions {
@@ -103,7 +116,11 @@ export class TunnelClient {
         this.#announce(changed);
       },
       onStream: (stream, open) =>
-        serveStream(stream, open, { tunnels: served, finished: (exchange) => this.#logExchange(exchange) }),
+        serveStream(stream, open, {
+          tunnels: served,
+          finished: (exchange) => this.#logExchange(exchange),
+          finishedRelay: (relay) => this.#logRelay(relay),
+        }),
       onServerDrain: () => log.info("the server is about to stop; open requests may finish"),
       onConnectionTrouble: (error) => log.debug({ reason: error.message }, "one of the connections was lost"),
     });
@@ -124,7 +141,7 @@ export class TunnelClient {
       const wanted = tunnel.request === undefined ? undefined : this.#options.tunnels[tunnel.request];
       const service = wanted ? typedService(wanted) : mappedService(tunnel, this.#options.consent);
       if (service instanceof LocalService) {
-        served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, service });
+        served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, ports: tunnel.ports || 1, service });
       } else {
         this.#options.log.warn(
           { tunnel: tunnel.name, target: tunnel.target },
@@ -142,6 +159,14 @@ export class TunnelClient {
     else this.#options.log.warn(fields, "request failed");
   }
 
+  #logRelay({ bytesIn, bytesOut, failure, detail, requestId, visitor, tunnel, ms }: FinishedRelay): void {
+    const durationMs = Math.round(ms);
+    const fields = { bytesIn, bytesOut, failure, detail, requestId, visitor, tunnel, durationMs };
+    if (failure === undefined || failure === "CANCELLED" || failure === "CONNECTION_LOST")
+      this.#options.log.info(fields, "connection");
+    else this.#options.log.warn(fields, "connection failed");
+  }
+
   #announce(tunnels: Tunnel[]): void {
     for (const { name, url, target } of tunnels) {
       this.#options.log.info({ tunnel: name, url, target }, "serving");
@@ -149,14 +174,16 @@ export class TunnelClient {
   }
 }
 
-function typedService({ target, targetTls }: WantedTunnel): LocalService {
-  return new LocalService({ target, targetTls, consent: consentTo(target) });
+function typedService({ target, targetTls, ports }: WantedTunnel): LocalService {
+  return new LocalService({ target, targetTls, consent: consentTo(target, ports) });
 }
 
 /** What the server said comes from elsewhere; a string says what is wrong with it. */
 function mappedService(tunnel: Tunnel, consent: Consent): LocalService | string {
   const target = parseTarget(tunnel.target);
   if (typeof target === "string") return target;
+  if ("port" in target && target.port + (tunnel.ports ?? 0) > MAX_PORT + 1)
+    return `expected ${tunnel.ports} ports from ${target.port} on, of which the last is at most ${MAX_PORT}`;
   try {
     return new LocalService({ target, targetTls: tunnel.targetTls ?? undefined, consent });
   } catch (error) {
@@ -178,6 +205,9 @@ function toRequest(tunnel: WantedTunnel): TunnelRequest {
     target: formatTarget(tunnel.target),
     hostHeader: tunnel.hostHeader ?? "",
     timeoutMs: tunnel.timeoutMs ?? 0,
+    port: tunnel.port ?? 0,
+    ports: tunnel.ports ?? 0,
+    proxyProtocol: tunnel.proxyProtocol ?? 0,
   };
 }
 

@@ -21,7 +21,7 @@ const RESET = 12;
 
 const NOTHING = Buffer.alloc(0);
 /** By their numbers. */
-const KINDS: readonly Kind[] = ["HTTP"];
+const KINDS: readonly Kind[] = ["HTTP", "TCP", "UDP", "TLS"];
 const RESET_CODES: readonly ResetCode[] = [
   "CANCELLED",
   "REFUSED",
@@ -86,6 +86,7 @@ function writeContent(control: Control, into: WireWriter): number {
 }
 
 function writeOpen(open: Open, into: WireWriter): void {
+  into.numberField(9, open.portOffset ?? 0);
   into.numberField(8, open.credit ?? 0);
   into.numberField(7, open.end ? 1 : 0);
   into.bytesField(6, open.head);
@@ -152,6 +153,7 @@ function readOpen(from: WireReader): Open {
     head: NOTHING,
     end: false,
     credit: 0,
+    portOffset: 0,
   };
   while (from.next()) {
     if (from.field === 1) open.stream = from.number();
@@ -162,6 +164,7 @@ function readOpen(from: WireReader): Open {
     else if (from.field === 6) open.head = from.bytes();
     else if (from.field === 7) open.end = from.number() !== 0;
     else if (from.field === 8) open.credit = from.number();
+    else if (from.field === 9) open.portOffset = from.number();
     else from.skip();
   }
   return open;

@@ -8,6 +8,7 @@ const EXIT_CODES = {
   key_refused: 3,
   key_revoked: 3,
   name_refused: 4,
+  port_taken: 1,
   replaced: 5,
   version: 6,
   protocol: 1,

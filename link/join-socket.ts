@@ -7,6 +7,18 @@ export interface JoinOptions {
   early?: Buffer;
   /** How it ended, once: undefined when both directions ended by themselves. */
   closed?: (failure: { code: StreamFailure; detail: string } | undefined) => void;
+  /** What bytes have to pass, each way. */
+  tolls?: { fromSocket: Toll; toSocket: Toll } | undefined;
+}
+
+/** Slows bytes down: they go on at once, and are paid for before more may follow. */
+export interface Toll {
+  /** Told when all is paid after a `spend` that returned false. */
+  onReady: () => void;
+  /** Told of bytes for which `spend` returned false, as they are paid. */
+  onPaid: (bytes: number) => void;
+  /** Whether they are paid at once. */
+  spend(bytes: number): boolean;
 }
 
 /**
@@ -27,17 +39,29 @@ class Join implements StreamHandler {
   readonly #socket: Socket;
   readonly #cork: TurnCork;
   readonly #closed: JoinOptions["closed"];
+  readonly #tolls: JoinOptions["tolls"];
+  /** What keeps bytes from being read from the socket. */
+  #full = false;
+  #unpaid = false;
   /** Bytes written to the socket, and not yet given back to the stream. */
   #owedBytes = 0;
   #socketEnded = false;
   #streamEnded = false;
   #over = false;
 
-  constructor(stream: LinkStream, socket: Socket, { closed }: JoinOptions) {
+  constructor(stream: LinkStream, socket: Socket, { closed, tolls }: JoinOptions) {
     this.#stream = stream;
     this.#socket = socket;
     this.#cork = new TurnCork(socket);
     this.#closed = closed;
+    this.#tolls = tolls;
+    if (tolls) {
+      tolls.fromSocket.onReady = () => {
+        this.#unpaid = false;
+        this.#readOn();
+      };
+      tolls.toSocket.onPaid = (bytes) => stream.consumed(bytes);
+    }
     socket.on("data", (chunk: Buffer) => this.pass(chunk));
     socket.on("drain", () => this.#settle());
     // Behind the stream's end there is no "drain" any more.
@@ -49,7 +73,10 @@ class Join implements StreamHandler {
 
   /** Bytes from the socket. */
   pass(chunk: Buffer): void {
-    if (!this.#over && !this.#stream.write(chunk)) this.#socket.pause();
+    if (this.#over) return;
+    if (!this.#stream.write(chunk)) this.#full = true;
+    if (this.#tolls?.fromSocket.spend(chunk.length) === false) this.#unpaid = true;
+    if (this.#full || this.#unpaid) this.#socket.pause();
   }
 
   // The stream's side.
@@ -80,15 +107,20 @@ class Join implements StreamHandler {
   }
 
   drained(): void {
-    this.#socket.resume();
+    this.#full = false;
+    this.#readOn();
   }
 
   // The socket's side.
 
+  #readOn(): void {
+    if (!this.#full && !this.#unpaid) this.#socket.resume();
+  }
+
   #settle(): void {
     const bytes = this.#owedBytes;
     this.#owedBytes = 0;
-    if (bytes > 0) this.#stream.consumed(bytes);
+    if (bytes > 0 && this.#tolls?.toSocket.spend(bytes) !== false) this.#stream.consumed(bytes);
   }
 
   #endStream(): void {

@@ -123,8 +123,8 @@ export class Link {
       return stream;
     }
     this.#streams.set(id, stream);
-    const { tunnel, kind, requestId, visitor, head, end } = request;
-    stream.open({ stream: id, tunnel, kind, requestId, visitor, head, end, credit });
+    const { tunnel, kind, requestId, visitor, head, end, portOffset } = request;
+    stream.open({ stream: id, tunnel, kind, requestId, visitor, head, end, credit, portOffset });
     return stream;
   }
 

@@ -1,6 +1,6 @@
 /** The messages of proto/tunnel.proto as @grpc/proto-loader hands them over (see contract.ts for its options). */
 
-export type Kind = "HTTP";
+export type Kind = "HTTP" | "TCP" | "UDP" | "TLS";
 
 export type ResetCode =
   | "CANCELLED"
@@ -25,6 +25,12 @@ export interface TunnelRequest {
   target: string;
   hostHeader: string;
   timeoutMs: number;
+  /** The first of them; 0 for any free one. */
+  port?: number;
+  /** How many, one behind the other; 0 is 1. */
+  ports?: number;
+  /** The version; 0 for none. */
+  proxyProtocol?: number;
 }
 
 export interface Hello {
@@ -55,6 +61,8 @@ export interface Tunnel {
   url: string;
   target: string;
   targetTls?: TargetTls | null;
+  /** How many ports it has, in public and at the target. */
+  ports?: number;
 }
 
 export interface Welcome {
@@ -84,6 +92,8 @@ export interface Open {
   end: boolean;
   /** What the other end may send on this stream at first; 0 or absent: what Hello or Welcome says. */
   credit?: number | undefined;
+  /** Of a tunnel with several ports: which of them, from the first. */
+  portOffset?: number | undefined;
 }
 
 export interface Accept {

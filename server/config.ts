@@ -21,6 +21,7 @@ import {
   tunnelHostname,
   type ConfigFiles,
 } from "./config-check.ts";
+import type { PortRange } from "./routing/place.ts";
 import type { KeyTunnel } from "./access/key-ring.ts";
 import { durationMs, limitOptions, type Limits } from "./limits.ts";
 import {
@@ -52,6 +53,19 @@ export interface ServerConfig {
     /** `auto` is a certificate made at first start; files are PEM. */
     tls: "auto" | "off" | { cert: string; key: string };
   };
+  /** Visitors of TCP ports. */
+  tcp: {
+    /** Where to listen; on all addresses if left out. */
+    host?: string;
+    /** Those that every key may ask for. */
+    ports?: PortRange;
+    /** Who says by a PROXY header who visits: addresses and ranges. */
+    trustedProxies: string[];
+  };
+  /** Visitors of UDP ports. */
+  udp: { host?: string; ports?: PortRange };
+  /** Visitors over TLS, by hostname; left out: none. */
+  tls?: { listen: ListenAddress; trustedProxies: string[] };
   dataDir: string;
   limits: Limits;
   keys: ConfiguredKey[];
@@ -68,6 +82,8 @@ export interface ConfiguredKey {
   secret: string;
   /** Public names; those of the key's tunnels too, since who writes the mapping grants them. */
   hostnames: string[];
+  /** Public ports that it may ask for, beside those that any key may. */
+  ports?: PortRange[];
   tunnels: KeyTunnel[];
 }
 
@@ -82,6 +98,9 @@ export interface LoadedServerConfig {
   /** What works, and should be different. */
   warnings: string[];
 }
+
+/** Above the ports of well-known services, and below those that systems use for connections of their own (ip_local_port_range). */
+const FREE_PORTS: PortRange = { from: 20_000, to: 29_999 };
 
 // A secret put where its file's name belongs must not be shown either.
 const SECRETS = ["secret", "secret_file", "key"];
@@ -246,6 +265,8 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
           ? grpc.tls
           : { cert: path.resolve(directory, grpc.tls.cert), key: path.resolve(directory, grpc.tls.key) },
     },
+    tcp: { ports: FREE_PORTS, trustedProxies: [] },
+    udp: { ports: FREE_PORTS },
     dataDir: stateDirectory(overrides.dataDir ?? dataDir, env),
     limits: options.limits,
     keys: options.keys.map((key, i) => {
@@ -255,7 +276,12 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
       return {
         name: key.name,
         secret: key.secret ?? files.secrets.get(i)!.secret,
-        hostnames: [...new Set([...key.hostnames, ...tunnels.map((tunnel) => tunnel.hostname)])],
+        hostnames: [
+          ...new Set([
+            ...key.hostnames,
+            ...tunnels.flatMap((tunnel) => ("hostname" in tunnel ? [tunnel.hostname] : [])),
+          ]),
+        ],
         tunnels,
       };
     }),

@@ -3,10 +3,12 @@ import { TunnelError } from "../link/errors.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import { descriptorLimit } from "../runtime/descriptors.ts";
 import type { Log } from "../runtime/log.ts";
+import { formatAddress } from "../runtime/net-address.ts";
 import { ensureDirectory } from "../runtime/state-directory.ts";
 import { KeyRing } from "./access/key-ring.ts";
 import type { PublicUrl, ServerConfig } from "./config.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
+import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
 import {
   loadOrCreateCertificate,
   readConfiguredCertificate,
@@ -15,6 +17,7 @@ import {
 import { startGrpcServer } from "./grpc/grpc-server.ts";
 import { type ConnectionTuning, serveConnection } from "./sessions/handshake.ts";
 import { Registry } from "./sessions/registry.ts";
+import type { Place } from "./routing/place.ts";
 import { keyFileIn, readKeyFile } from "./store/key-file.ts";
 
 /** For the clients to hear that it was a clean end. */
@@ -59,12 +62,29 @@ export async function startServer(
     rules: {
       domain: config.http.domain,
       ownersOf: (name) => keys.ownersOf(name),
-      publicUrl: (hostname) => publicUrl(hostname, config.http.publicUrl, edge.address.port),
+      publicUrl: (place) => publicUrl(place, config, edge.address.port),
+      freePorts: (kind) => (kind === "TCP" ? config.tcp.ports : config.udp.ports),
+      hasTls: config.tls !== undefined,
     },
     limits: config.limits,
+    opener: {
+      open: (kind, port) => edges[kind].open(port),
+      close: (kind, port) => edges[kind].close(port),
+    },
+    holdMs: config.http.holdMs,
     log,
     now,
   });
+  const connections = visitorConnections(config, log);
+  const tcp = new TcpEdge({
+    host: config.tcp.host,
+    findRoute: (port) => registry.findPortRoute("TCP", port),
+    trustedProxies: config.tcp.trustedProxies,
+    holdMs: config.http.holdMs,
+    limits: { ...config.limits, connections },
+    log,
+  });
+  const edges = { TCP: tcp, UDP: tcp };
   const edge = await startHttpEdge({
     host: config.http.listen.host,
     port: config.http.listen.port,
@@ -73,7 +93,7 @@ export async function startServer(
     trustedProxies: config.http.trustedProxies,
     holdMs: config.http.holdMs,
     timeoutMs: config.http.timeoutMs,
-    limits: { ...config.limits, connections: visitorConnections(config, log) },
+    limits: { ...config.limits, connections },
     log,
   });
   const unreadBudget = new UnreadBudget(config.limits.unreadBytes);
@@ -118,7 +138,7 @@ export async function startServer(
     async stop(graceMs) {
       grpc.stopListening();
       registry.drain(graceMs);
-      await edge.stop(graceMs);
+      await Promise.all([edge.stop(graceMs), tcp.stop(graceMs)]);
       registry.end();
       keys.close();
       // A timer without a reference would let the process end here, with nothing told.
@@ -154,8 +174,21 @@ function visitorConnections({ limits }: ServerConfig, log: Log): number {
   return room;
 }
 
-/** The address of a tunnel as visitors type it: as the config says, or else at this server's own port. */
-function publicUrl(hostname: string, url: PublicUrl | undefined, port: number): string {
-  const { scheme, port: shown }: PublicUrl = url ?? { scheme: "http", ...(port !== 80 && { port }) };
-  return `${scheme}://${hostname}${shown === undefined ? "" : `:${shown}`}/`;
+/**
+ * The address of a tunnel as visitors type it. Of one with a hostname: as the config says, or else at this server's own port;
+ * `tcp://tunnel.example.com:2222` of one with a port.
+ */
+function publicUrl(place: Place, { http, grpc, tls }: ServerConfig, httpPort: number): string {
+  if ("port" in place) {
+    const { kind, port, ports } = place;
+    const host = grpc.publicAddress?.host ?? http.domain;
+    const last = ports === 1 ? "" : `-${port + ports - 1}`;
+    return `${kind.toLowerCase()}://${formatAddress({ host, port })}${last}`;
+  }
+  if (place.kind === "TLS") return `tls://${place.hostname}:${tls?.listen.port ?? 0}`;
+  const { scheme, port }: PublicUrl = http.publicUrl ?? {
+    scheme: "http",
+    ...(httpPort !== 80 && { port: httpPort }),
+  };
+  return `${scheme}://${place.hostname}${port === undefined ? "" : `:${port}`}/`;
 }

@@ -66,11 +66,18 @@ export function parseAllowRules(texts: readonly string[]): Consent {
   };
 }
 
-/** Consent for a target that the client's own user typed, wherever its name or path leads. */
-export function consentTo(target: Target): Consent {
+/**
+ * Consent for a target that the client's own user typed, wherever its name or path leads.
+ *
+ * @param ports how many, from the target's own on
+ */
+export function consentTo(target: Target, ports = 1): Consent {
   return {
     allows: (address, port, host = address) =>
-      "host" in target && port === target.port && plainName(host) === plainName(target.host),
+      "host" in target &&
+      port >= target.port &&
+      port < target.port + ports &&
+      plainName(host) === plainName(target.host),
     judgeSocket: (path) => ({ allowed: "path" in target && path === target.path, path }),
   };
 }

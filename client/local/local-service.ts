@@ -1,8 +1,9 @@
 import type { TargetTls } from "../../link/messages.ts";
 import type { Target } from "../../link/target.ts";
-import type { DialOptions } from "./dial-target.ts";
+import { type DialOptions, dialTarget } from "./dial-target.ts";
 import { IdleConnections } from "./idle-connections.ts";
 import { ServiceConnection } from "./service-connection.ts";
+import type { ServiceSocket } from "./service-socket.ts";
 import { ServiceTls } from "./service-tls.ts";
 
 /** An idle connection is closed after this; sooner if the service says that it will (see `idleTime`). */
@@ -56,6 +57,13 @@ export class LocalService {
   /** A new connection that can be half-closed and detached. */
   joining(): ServiceConnection {
     return new ServiceConnection({ ...this.#options, allowHalfOpen: true }, this.#idle);
+  }
+
+  /** A new connection for bytes of any kind, to the port so far behind the target's. */
+  dial(portOffset: number): ServiceSocket {
+    const { target } = this;
+    const to = "path" in target ? target : { ...target, port: target.port + portOffset };
+    return dialTarget({ ...this.#options, target: to, allowHalfOpen: true });
   }
 
   /** Closes what is idle, and what becomes so. */

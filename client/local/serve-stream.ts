@@ -1,6 +1,7 @@
 import { parseRequestHead } from "../../link/http-head.ts";
 import type { Kind, Open, ResetCode } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
+import { relayBytes, type RelayOutcome } from "./byte-relay.ts";
 import { type HttpOutcome, serveHttp } from "./http-exchange.ts";
 import type { LocalService } from "./local-service.ts";
 
@@ -8,29 +9,40 @@ import type { LocalService } from "./local-service.ts";
 export interface LocalTunnel {
   name: string;
   kind: Kind;
+  /** How many it has at the service, one behind the other. */
+  ports: number;
   service: LocalService;
 }
 
-/** For the client's line per request. */
-export interface FinishedExchange extends HttpOutcome {
+/** Which stream of which tunnel it was. */
+interface Finished {
   requestId: string;
   /** The visitor's address, as the server saw it. */
   visitor: string;
   /** The tunnel's name; empty if the client knows none by its id. */
   tunnel: string;
-  /** From the arrival of the head to the end of the answer. */
+  /** From the arrival of the head to the end. */
   ms: number;
 }
+
+/** For the client's line per connection. */
+export interface FinishedRelay extends RelayOutcome, Finished {}
+
+/** For the client's line per request. */
+export interface FinishedExchange extends HttpOutcome, Finished {}
 
 export interface ServeOptions {
   /** By `Tunnel.id` of the session. */
   tunnels: ReadonlyMap<number, LocalTunnel>;
-  /** Called once for each stream, whatever happened. */
+  /** Called once for each stream of HTTP, and each that cannot be served, whatever happened. */
   finished: (exchange: FinishedExchange) => void;
+  /** Called once for each other stream. */
+  finishedRelay: (relay: FinishedRelay) => void;
 }
 
 /** Serves a stream that the server opened. Sets its handler before it returns, or resets it. */
-export function serveStream(stream: LinkStream, open: Open, { tunnels, finished }: ServeOptions): void {
+export function serveStream(stream: LinkStream, open: Open, options: ServeOptions): void {
+  const { tunnels, finished } = options;
   const startMs = performance.now();
   const tunnel = tunnels.get(open.tunnel);
   const name = tunnel?.name ?? "";
@@ -49,9 +61,18 @@ export function serveStream(stream: LinkStream, open: Open, { tunnels, finished 
       tunnel: name,
       ms: performance.now() - startMs,
     });
-  if (tunnel?.kind === open.kind) {
-    serveHttp(stream, open, { service: tunnel.service, finished: report });
-    return;
+  if (tunnel?.kind === open.kind && (open.portOffset ?? 0) < tunnel.ports) {
+    const { service } = tunnel;
+    if (tunnel.kind === "HTTP") return serveHttp(stream, open, { service, finished: report });
+    const finishedRelay = (outcome: RelayOutcome): void =>
+      options.finishedRelay({
+        ...outcome,
+        requestId,
+        visitor,
+        tunnel: name,
+        ms: performance.now() - startMs,
+      });
+    return relayBytes(stream, open, { service, finished: finishedRelay });
   }
   const code: ResetCode = tunnel ? "UNSUPPORTED" : "UNKNOWN_TUNNEL";
   const detail = tunnel

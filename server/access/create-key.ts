@@ -36,7 +36,12 @@ export async function createKey(options: {
     name,
     secretSha256: createHash("sha256").update(secret).digest("hex"),
     // As in the config: who maps a hostname to a key grants it.
-    hostnames: [...new Set([...hostnames, ...tunnels.map(({ hostname }) => hostname)])],
+    hostnames: [
+      ...new Set([
+        ...hostnames,
+        ...tunnels.flatMap((tunnel) => ("hostname" in tunnel ? [tunnel.hostname] : [])),
+      ]),
+    ],
     tunnels,
     created: new Date().toISOString(),
   };

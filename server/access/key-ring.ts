@@ -3,18 +3,23 @@ import { stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
 import type { TargetTls } from "../../link/messages.ts";
 import type { Log } from "../../runtime/log.ts";
+import { type PortRange, publicNamesOf, tlsName } from "../routing/place.ts";
+import type { ProxyProtocol, TunnelLimits } from "../routing/route.ts";
 import { keyFileIn, type MappedTunnel, readKeyFile, type StoredKey } from "../store/key-file.ts";
 import { configKeyId, configKeySecret } from "./config-key.ts";
 
 /** A tunnel that the server maps to a key; the options are the config's. */
-export interface KeyTunnel extends MappedTunnel {
+export type KeyTunnel = MappedTunnel & {
   /** How an `https://` target is checked; if left out, by the authorities of the client's machine. */
   targetTls?: TargetTls;
   /** What the local service gets as Host; if left out, what the visitor sent. */
   hostHeader?: string;
   /** How long an answer's head may take; if left out, the server's own limit. */
   timeoutMs?: number;
-}
+  /** The version in which the local service of a TCP or TLS tunnel is told who visits; if left out, it is not. */
+  proxyProtocol?: ProxyProtocol;
+  limits?: TunnelLimits;
+};
 
 /** Who may come in, with which rights. */
 export interface Key {
@@ -23,13 +28,15 @@ export interface Key {
   name: string;
   /** Public names (routing/hostname.ts). Subdomains need no entry. */
   hostnames: readonly string[];
+  /** Public ports that it may ask for, TCP and UDP, beside those that any key may. */
+  ports?: readonly PortRange[] | undefined;
   tunnels: readonly KeyTunnel[];
   source: "config" | "store";
 }
 
-/** The public names that are written to a key. */
+/** The public names that are written to a key: a hostname for HTTP and TLS alike, and those of its tunnels. */
 export function namesOf({ hostnames, tunnels }: Pick<Key, "hostnames" | "tunnels">): ReadonlySet<string> {
-  return new Set([...hostnames, ...tunnels.map((tunnel) => tunnel.hostname)]);
+  return new Set([...hostnames, ...hostnames.map(tlsName), ...tunnels.flatMap(publicNamesOf)]);
 }
 
 /** A key as the config has it. */
@@ -37,6 +44,7 @@ export interface ConfigKey {
   name: string;
   secret: string;
   hostnames: readonly string[];
+  ports?: readonly PortRange[] | undefined;
   tunnels: readonly KeyTunnel[];
 }
 
@@ -194,16 +202,16 @@ async function stampOf(file: string): Promise<string> {
   }
 }
 
-function configEntry({ name, secret, hostnames, tunnels }: ConfigKey): Entry {
+function configEntry({ name, secret, hostnames, ports, tunnels }: ConfigKey): Entry {
   return {
-    key: { id: configKeyId(name).toString("hex"), name, hostnames, tunnels, source: "config" },
+    key: { id: configKeyId(name).toString("hex"), name, hostnames, ports, tunnels, source: "config" },
     secretHash: sha256(configKeySecret(secret)),
   };
 }
 
-function storedEntry({ id, name, secretSha256, hostnames, tunnels }: StoredKey): Entry {
+function storedEntry({ id, name, secretSha256, hostnames, ports, tunnels }: StoredKey): Entry {
   return {
-    key: { id, name, hostnames, tunnels, source: "store" },
+    key: { id, name, hostnames, ports, tunnels, source: "store" },
     secretHash: Buffer.from(secretSha256, "hex"),
   };
 }

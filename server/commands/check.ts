@@ -1,6 +1,7 @@
 import { ConfigError } from "../../runtime/config-error.ts";
 import { formatAddress } from "../../runtime/net-address.ts";
 import { printable } from "../../runtime/printable.ts";
+import { placeInWords } from "../routing/place.ts";
 import { loadServerConfig, type ConfiguredKey, type ServerConfig } from "../config.ts";
 
 export interface Output {
@@ -44,6 +45,9 @@ function describeKey({ name, hostnames, tunnels }: ConfiguredKey): string[] {
   const names = hostnames.length > 0 ? `, hostnames ${hostnames.join(" ")}` : "";
   return [
     `  ${name}: secret ******${names}`,
-    ...tunnels.map((tunnel) => `    ${tunnel.name}: http ${tunnel.hostname} -> ${tunnel.target}`),
+    ...tunnels.map(
+      (tunnel) =>
+        `    ${tunnel.name}: ${tunnel.kind.toLowerCase()} ${placeInWords(tunnel)} -> ${tunnel.target}`,
+    ),
   ];
 }

@@ -2,7 +2,7 @@
 export interface RenewableKey {
   name: string;
   hostnames: readonly string[];
-  tunnels: readonly { name: string; hostname: string; target: string }[];
+  tunnels: readonly { name: string; hostname?: string; target: string }[];
 }
 
 /** The commands, as a shell takes them, that put a new key with the same rights in a stored key's place. */

@@ -1,6 +1,7 @@
 import { formatTarget, parseTarget } from "../../link/target.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { normalizePublicName, normalizeSubdomain } from "../routing/hostname.ts";
+import { publicNamesOf } from "../routing/place.ts";
 import { isName, type MappedTunnel } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 
@@ -13,13 +14,18 @@ import { CommandError } from "../../runtime/command-error.ts";
  */
 export function parseTunnels(texts: readonly string[], domain: string): MappedTunnel[] {
   const tunnels = texts.map((text) => parseTunnel(text, domain));
-  for (const field of ["name", "hostname"] as const) {
-    const values = tunnels.map((tunnel) => tunnel[field]);
-    const twice = values.find((value, index) => values.indexOf(value) !== index);
-    if (twice !== undefined)
-      throw new CommandError(2, `--tunnel: the ${field} ${quoted(twice)} is given twice`);
-  }
+  once(
+    "name",
+    tunnels.map(({ name }) => name),
+  );
+  once("hostname", tunnels.flatMap(publicNamesOf));
   return tunnels;
+}
+
+/** @throws CommandError */
+function once(what: string, values: string[]): void {
+  const twice = values.find((value, index) => values.indexOf(value) !== index);
+  if (twice !== undefined) throw new CommandError(2, `--tunnel: the ${what} ${quoted(twice)} is given twice`);
 }
 
 /** @throws CommandError */

@@ -7,8 +7,9 @@ import { quoted } from "../../runtime/printable.ts";
 import { ensureDirectory } from "../../runtime/state-directory.ts";
 import { configKeyId, configKeySecret } from "../access/config-key.ts";
 import { createKey } from "../access/create-key.ts";
-import type { ServerConfig } from "../config.ts";
+import type { ConfiguredKey, ServerConfig } from "../config.ts";
 import { readOwnPin } from "../grpc/certificate.ts";
+import { placeInWords } from "../routing/place.ts";
 import { isName, keyFileIn, readKeyFile, type StoredKey, updateKeyFile } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { addressForKeys } from "./key-address.ts";
@@ -175,9 +176,20 @@ interface ShownKey {
   name: string;
   source: "config" | "keys.json";
   hostnames: readonly string[];
-  tunnels: readonly { name: string; hostname: string; target: string }[];
+  tunnels: readonly ShownTunnel[];
   /** ISO 8601; absent for a key of the config. */
   created?: string;
+}
+
+interface ShownTunnel {
+  name: string;
+  type: "http" | "tls" | "tcp" | "udp";
+  /** Of a tunnel with a hostname. */
+  hostname?: string;
+  /** Of a tunnel with ports: the first, 0 for any free one, and how many. */
+  port?: number;
+  ports?: number;
+  target: string;
 }
 
 /** What a token says of the server. */
@@ -211,9 +223,17 @@ async function allKeys(config: ServerConfig): Promise<ShownKey[]> {
 }
 
 /** Names the fields one by one: a secret or its hash is not among them. */
-function describe(key: Omit<ShownKey, "source"> | StoredKey, source: ShownKey["source"]): ShownKey {
+function describe(
+  key: (ConfiguredKey & { id: string; created?: string }) | StoredKey,
+  source: ShownKey["source"],
+): ShownKey {
   const { id, name, hostnames, created } = key;
-  const tunnels = key.tunnels.map(({ name, hostname, target }) => ({ name, hostname, target }));
+  const tunnels = key.tunnels.map((tunnel): ShownTunnel => {
+    const { name, kind, target } = tunnel;
+    const type = kind.toLowerCase() as ShownTunnel["type"];
+    if ("hostname" in tunnel) return { name, type, hostname: tunnel.hostname, target };
+    return { name, type, port: tunnel.port, ports: tunnel.ports, target };
+  });
   return { id, name, source, hostnames, tunnels, ...(created !== undefined && { created }) };
 }
 
@@ -225,10 +245,15 @@ function printKey(key: ShownKey, { config, configFile, out }: KeyCommandContext,
     ["data directory", config.dataDir],
     ...(server ? [["server", `${formatAddress(server.address)} (${proofOf(config, server)})`]] : []),
     ["hostnames", key.hostnames.join(", ") || "only subdomains"],
-    ...key.tunnels.map((tunnel) => ["tunnel", `${tunnel.name}: ${tunnel.hostname} -> ${tunnel.target}`]),
+    ...key.tunnels.map((tunnel) => ["tunnel", `${tunnel.name}: ${placeOf(tunnel)} -> ${tunnel.target}`]),
     ...(key.created === undefined ? [] : [["made", `${key.created} (${age(key.created)} ago)`]]),
   ];
   for (const line of table(rows)) out(`  ${line}`);
+}
+
+function placeOf({ type, hostname, port = 0, ports = 1 }: ShownTunnel): string {
+  if (hostname !== undefined) return type === "http" ? hostname : `${type} ${hostname}`;
+  return `${type} ${placeInWords({ kind: type === "udp" ? "UDP" : "TCP", port, ports })}`;
 }
 
 /** For scripts: the key, and how a client comes in with it. */

@@ -4,6 +4,21 @@ import type { LinkStream, StreamHandler } from "../../link/stream.ts";
 /** What an edge says when it opens a stream; the session adds the tunnel and the stream's id. */
 export type RouteRequest = Pick<Open, "requestId" | "visitor" | "head" | "end">;
 
+/** The versions of HAProxy's PROXY protocol. */
+export type ProxyProtocol = 1 | 2;
+
+/** What the visitors of one TCP, TLS or UDP tunnel may use; what is left out has no limit of the tunnel's own. */
+export interface TunnelLimits {
+  /** Visitors at a time. */
+  connections?: number | undefined;
+  /** Of one address. */
+  connectionsPerVisitor?: number | undefined;
+  /** A visitor with whom nothing is exchanged for so long is let go. */
+  idleTimeoutMs?: number | undefined;
+  /** Of all visitors together, each way. */
+  bytesPerSecond?: number | undefined;
+}
+
 /** Where the visitors of a public name go. */
 export interface Route {
   /** Names for logs. */
@@ -13,6 +28,8 @@ export interface Route {
   hostHeader?: string | undefined;
   /** How long an answer's head may take; if left out, the edge's own limit. */
   timeoutMs?: number | undefined;
+  proxyProtocol?: ProxyProtocol | undefined;
+  limits?: TunnelLimits | undefined;
   /**
    * There while a client that has just left may come back in a moment: calls back once, when one has. Returns how to stop
    * waiting.

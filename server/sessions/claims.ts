@@ -1,3 +1,4 @@
+import { publicNamesOf } from "../routing/place.ts";
 import type { Route } from "../routing/route.ts";
 import type { Session } from "./session.ts";
 
@@ -10,12 +11,13 @@ const MAX_RESERVED = 1_024;
 
 interface Claim extends Route {
   readonly keyId: string;
+  readonly clientId: string;
   session: Session | undefined;
   /** When the session left; on the clock of `now`. */
   leftAt: number;
 }
 
-export type ClaimHolder = Readonly<Pick<Claim, "keyId" | "session">>;
+export type ClaimHolder = Readonly<Pick<Claim, "keyId" | "clientId" | "session">>;
 
 /** Which public names are held, by whom, and which are kept for a client that may come back. */
 export class Claims {
@@ -31,35 +33,43 @@ export class Claims {
   }
 
   /** Who holds the name, or held it until a short while ago. */
-  holder(hostname: string): ClaimHolder | undefined {
-    return this.#current(hostname);
+  holder(name: string): ClaimHolder | undefined {
+    return this.#current(name);
   }
 
   /** Where visitors of exactly this name go; a route without `open` while the client is away. */
-  route(hostname: string): Route | undefined {
-    const claim = this.#current(hostname);
+  route(name: string): Route | undefined {
+    const claim = this.#current(name);
     if (!claim || claim.session || this.#now() - claim.leftAt > RETURNING_MS) return claim;
-    return { ...claim, whenBack: (callback) => this.#wait(hostname, callback) };
+    return { ...claim, whenBack: (callback) => this.#wait(name, callback) };
   }
 
   /** The route of a name whose client has not been here since the server started. */
-  awayRoute(hostname: string, route: Route): Route {
+  awayRoute(name: string, route: Route): Route {
     if (this.#now() - this.#startedAt > RETURNING_MS) return route;
-    return { ...route, whenBack: (callback) => this.#wait(hostname, callback) };
+    return { ...route, whenBack: (callback) => this.#wait(name, callback) };
   }
 
   take(session: Session): void {
     for (const tunnel of session.tunnels) {
-      this.#claims.set(tunnel.hostname, {
-        tunnel: tunnel.name,
-        key: session.keyName,
-        keyId: session.keyId,
-        hostHeader: tunnel.hostHeader,
-        timeoutMs: tunnel.timeoutMs,
-        session,
-        leftAt: 0,
-        open: ({ requestId, visitor, head, end }, handler) =>
-          session.open({ tunnel: tunnel.id, kind: tunnel.kind, requestId, visitor, head, end }, handler),
+      publicNamesOf(tunnel).forEach((name, portOffset) => {
+        this.#claims.set(name, {
+          tunnel: tunnel.name,
+          key: session.keyName,
+          keyId: session.keyId,
+          clientId: session.clientId,
+          hostHeader: tunnel.hostHeader,
+          timeoutMs: tunnel.timeoutMs,
+          proxyProtocol: tunnel.proxyProtocol,
+          limits: tunnel.limits,
+          session,
+          leftAt: 0,
+          open: ({ requestId, visitor, head, end }, handler) =>
+            session.open(
+              { tunnel: tunnel.id, kind: tunnel.kind, requestId, visitor, head, end, portOffset },
+              handler,
+            ),
+        });
       });
     }
     // The session gets its first connection in this turn of the event loop, and takes no streams before.
@@ -68,8 +78,8 @@ export class Claims {
 
   /** The session serves its names no longer; they stay reserved for its key, and free for a client of that key. */
   withdraw(session: Session): void {
-    for (const tunnel of session.tunnels) {
-      const claim = this.#claims.get(tunnel.hostname);
+    for (const name of session.publicNames) {
+      const claim = this.#claims.get(name);
       if (claim?.session !== session) continue;
       claim.open = undefined;
       claim.session = undefined;
@@ -81,39 +91,39 @@ export class Claims {
 
   /** Keeps nothing for keys that are no more. */
   forget(keyIds: ReadonlySet<string>): void {
-    for (const [hostname, claim] of this.#claims) {
-      if (!claim.session && keyIds.has(claim.keyId)) this.#claims.delete(hostname);
+    for (const [name, claim] of this.#claims) {
+      if (!claim.session && keyIds.has(claim.keyId)) this.#claims.delete(name);
     }
   }
 
   #wake(session: Session): void {
-    for (const { hostname } of session.tunnels) {
-      const callbacks = this.#waiting.get(hostname);
-      this.#waiting.delete(hostname);
+    for (const name of session.publicNames) {
+      const callbacks = this.#waiting.get(name);
+      this.#waiting.delete(name);
       for (const callback of callbacks ?? []) callback();
     }
   }
 
-  #wait(hostname: string, callback: () => void): () => void {
-    let callbacks = this.#waiting.get(hostname);
-    if (!callbacks) this.#waiting.set(hostname, (callbacks = new Set()));
+  #wait(name: string, callback: () => void): () => void {
+    let callbacks = this.#waiting.get(name);
+    if (!callbacks) this.#waiting.set(name, (callbacks = new Set()));
     callbacks.add(callback);
     return () => {
       callbacks.delete(callback);
-      if (callbacks.size === 0 && this.#waiting.get(hostname) === callbacks) this.#waiting.delete(hostname);
+      if (callbacks.size === 0 && this.#waiting.get(name) === callbacks) this.#waiting.delete(name);
     };
   }
 
-  #current(hostname: string): Claim | undefined {
-    const claim = this.#claims.get(hostname);
+  #current(name: string): Claim | undefined {
+    const claim = this.#claims.get(name);
     if (!claim || !this.#expired(claim)) return claim;
-    this.#claims.delete(hostname);
+    this.#claims.delete(name);
     return undefined;
   }
 
   #forgetExpired(): void {
-    for (const [hostname, claim] of this.#claims) {
-      if (this.#expired(claim)) this.#claims.delete(hostname);
+    for (const [name, claim] of this.#claims) {
+      if (this.#expired(claim)) this.#claims.delete(name);
     }
   }
 
@@ -121,7 +131,7 @@ export class Claims {
     const reserved = [...this.#claims].filter(([, claim]) => claim.keyId === keyId && !claim.session);
     if (reserved.length <= MAX_RESERVED) return;
     reserved.sort(([, a], [, b]) => a.leftAt - b.leftAt);
-    for (const [hostname] of reserved.slice(0, -MAX_RESERVED)) this.#claims.delete(hostname);
+    for (const [name] of reserved.slice(0, -MAX_RESERVED)) this.#claims.delete(name);
   }
 
   #expired(claim: Claim): boolean {

@@ -14,7 +14,7 @@ import type { Door } from "../access/door.ts";
 import { guarded } from "../access/guarded-carrier.ts";
 import type { TooManyGuesses } from "../access/guess-limit.ts";
 import type { Key } from "../access/key-ring.ts";
-import type { Registration, Registry } from "./registry.ts";
+import type { Registry } from "./registry.ts";
 import type { Session } from "./session.ts";
 
 /** Whoever has not said who it is by then is cut off. */
@@ -129,7 +129,14 @@ function greetCaller(
     try {
       const key = await admit(hello, network, options);
       if (link.closed) return;
-      session = joinOrRegister(hello, { key, network, maxConnections }, registry);
+      session = join(hello, key, registry);
+      if (!session) {
+        const { clientId, wanted } = hello;
+        const registration = { key, network, maxConnections, clientId, wanted };
+        const tunnels = await registry.prepare(registration);
+        if (link.closed) return registry.abandon(tunnels);
+        session = registry.register(registration, tunnels);
+      }
       clearTimeout(helloTimer);
       leaveDoor();
       carrier.trust?.();
@@ -227,14 +234,14 @@ function connectionsFor(peer: string): number {
   return LOOPBACK.test(peer) ? LOOPBACK_CONNECTIONS : CONNECTIONS;
 }
 
-/** @throws TunnelError `name_refused` or `overloaded` */
-function joinOrRegister(
-  { sessionToken, clientId, wanted }: Hello,
-  client: Pick<Registration, "key" | "network" | "maxConnections">,
-  registry: Registry,
-): Session {
-  const session = sessionToken === "" ? undefined : registry.find(sessionToken, client.key, clientId);
-  if (!session) return registry.register({ ...client, clientId, wanted });
+/**
+ * The session that a further connection belongs to.
+ *
+ * @throws TunnelError `overloaded`
+ */
+function join({ sessionToken, clientId }: Hello, key: Key, registry: Registry): Session | undefined {
+  const session = sessionToken === "" ? undefined : registry.find(sessionToken, key, clientId);
+  if (!session) return undefined;
   if (session.connections >= session.maxConnections) {
     throw new TunnelError(
       "overloaded",
@@ -250,7 +257,16 @@ function welcomeTo(session: Session, hello: Hello) {
     sessionToken: session.token,
     version: VERSION,
     connections: session.maxConnections,
-    tunnels: [...session.tunnels],
+    tunnels: session.tunnels.map(({ id, request, name, kind, url, target, targetTls, ...place }) => ({
+      id,
+      name,
+      kind,
+      url,
+      target,
+      targetTls,
+      ...(request !== undefined && { request }),
+      ports: "ports" in place ? place.ports : 0,
+    })),
     streamCredit: INITIAL_WINDOW_BYTES,
   };
 }

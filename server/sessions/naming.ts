@@ -9,29 +9,48 @@ import {
   splitHostPort,
   wildcardsOver,
 } from "../routing/hostname.ts";
+import {
+  MAX_PORTS,
+  type Place,
+  portName,
+  type PortKind,
+  type PortPlace,
+  type PortRange,
+  publicNamesOf,
+} from "../routing/place.ts";
+import type { ProxyProtocol, TunnelLimits } from "../routing/route.ts";
 
 /** A client may have the server wait longer than its own limit, within what a connection can be expected to last. */
 const MAX_TIMEOUT_MS = 24 * 3_600_000;
+const MAX_PORT = 65_535;
 
-/** A tunnel of a session, with the public name that it claims. */
-export interface SessionTunnel extends Tunnel {
-  hostname: string;
-  /** What the local service gets as Host; if left out, what the visitor sent. */
-  hostHeader?: string | undefined;
-  timeoutMs?: number | undefined;
-}
+/** A tunnel of a session, with the place that it claims. */
+export type SessionTunnel = Omit<Tunnel, "kind" | "ports"> &
+  Place & {
+    /** What the local service gets as Host; if left out, what the visitor sent. */
+    hostHeader?: string | undefined;
+    timeoutMs?: number | undefined;
+    proxyProtocol?: ProxyProtocol | undefined;
+    limits?: TunnelLimits | undefined;
+  };
 
 export interface NamingRules {
   /** Subdomains live under it. */
   domain: string;
   /** The keys to which exactly this public name is written. */
   ownersOf(name: string): readonly Key[];
-  publicUrl(hostname: string): string;
+  /** What visitors type. */
+  publicUrl(place: Place): string;
+  /** The ports that every key may ask for; undefined for none. */
+  freePorts(kind: PortKind): PortRange | undefined;
+  /** Whether visitors arrive over TLS, by hostname. */
+  readonly hasTls: boolean;
 }
 
 /**
  * The tunnels that a client gets: those that the server maps to its key, or those that it asks for, with names
- * within the key's rights. Who holds a name at the moment is not looked at here.
+ * within the key's rights. Who holds a name at the moment is not looked at here, and a port that is not asked for by number
+ * stays 0: public-ports.ts chooses it.
  *
  * @throws TunnelError `name_refused`
  */
@@ -44,10 +63,9 @@ export function nameTunnels(
   const tunnels =
     wanted.length === 0 ? mappedTunnels(key, rules) : wantedTunnels(key, clientId, wanted, rules);
   const seen = new Set<string>();
-  for (const { hostname } of tunnels) {
-    if (seen.has(hostname))
-      throw refused(`The name ${hostname} is asked for twice. Give each tunnel its own name.`);
-    seen.add(hostname);
+  for (const name of tunnels.flatMap(publicNamesOf)) {
+    if (seen.has(name)) throw refused(`The name ${name} is asked for twice. Give each tunnel its own name.`);
+    seen.add(name);
   }
   return tunnels;
 }
@@ -59,15 +77,10 @@ function mappedTunnels(key: Key, rules: NamingRules): SessionTunnel[] {
     );
   }
   return key.tunnels.map((tunnel, index) => ({
+    ...tunnel,
     id: index + 1,
-    name: tunnel.name,
-    kind: tunnel.kind,
-    hostname: tunnel.hostname,
-    url: rules.publicUrl(tunnel.hostname),
-    target: tunnel.target,
-    targetTls: tunnel.targetTls,
+    url: rules.publicUrl(tunnel),
     hostHeader: hostHeaderOf(tunnel.hostHeader, tunnel.target),
-    timeoutMs: tunnel.timeoutMs,
   }));
 }
 
@@ -78,24 +91,77 @@ function wantedTunnels(
   rules: NamingRules,
 ): SessionTunnel[] {
   return wanted.map((request, index) => {
-    const hostname = wantedHostname(key, clientId, request, rules);
-    const owners = ownersOver(hostname, rules);
-    if (owners.length > 0 && !owners.some((owner) => owner.id === key.id)) {
-      throw refused(`The name ${hostname} belongs to another key.`);
-    }
+    const place = wantedPlace(key, clientId, request, rules);
     const { timeoutMs } = request;
     return {
+      ...place,
       id: index + 1,
       request: index,
-      name: request.name || hostname,
-      kind: request.kind,
-      hostname,
-      url: rules.publicUrl(hostname),
+      name: request.name || ("hostname" in place ? place.hostname : `${place.kind} ${request.target}`),
+      url: rules.publicUrl(place),
       target: request.target,
       hostHeader: wantedHostHeader(request),
       timeoutMs: timeoutMs === 0 ? undefined : Math.min(timeoutMs, MAX_TIMEOUT_MS),
+      proxyProtocol: wantedProxyProtocol(request),
     };
   });
+}
+
+/** @throws TunnelError `name_refused` */
+function wantedPlace(key: Key, clientId: string, request: TunnelRequest, rules: NamingRules): Place {
+  const { kind } = request;
+  switch (kind) {
+    case "HTTP":
+    case "TLS": {
+      if (kind === "TLS" && !rules.hasTls)
+        throw refused("This server takes no TLS visitors: its owner has to set tls.listen.");
+      const hostname = wantedHostname(key, clientId, request, rules);
+      const owners = ownersOver(hostname, rules);
+      if (owners.length > 0 && !owners.some((owner) => owner.id === key.id)) {
+        throw refused(`The name ${hostname} belongs to another key.`);
+      }
+      return { kind, hostname };
+    }
+    case "TCP":
+    case "UDP":
+      return wantedPorts(key, kind, request, rules);
+    default:
+      throw refused(`This server knows no tunnels of the kind ${String(kind)}. Update tunnel-server.`);
+  }
+}
+
+/** @throws TunnelError `name_refused` */
+function wantedPorts(key: Key, kind: PortKind, request: TunnelRequest, rules: NamingRules): PortPlace {
+  const place = { kind, port: request.port ?? 0, ports: request.ports || 1 };
+  const { port, ports } = place;
+  if (ports > MAX_PORTS)
+    throw refused(`The client asks for ${ports} ports; one tunnel may have ${MAX_PORTS}. Ask for several.`);
+  if (port + ports - 1 > MAX_PORT)
+    throw refused(`There is no port ${port + ports - 1}: they end at ${MAX_PORT}.`);
+  const free = rules.freePorts(kind);
+  if (port === 0) {
+    if (free) return place;
+    throw refused(`This server gives no ${kind} ports away. Ask its owner for one, and for it with --port.`);
+  }
+  const own = namesOf(key);
+  for (let each = port; each < port + ports; each++) {
+    if (own.has(portName(kind, each))) continue;
+    const isOther = rules.ownersOf(portName(kind, each)).length > 0;
+    if (isOther) throw refused(`The ${kind} port ${each} belongs to another key.`);
+    if (free && each >= free.from && each <= free.to) continue;
+    if (key.ports?.some(({ from, to }) => each >= from && each <= to)) continue;
+    const others = free ? `, or ask for one from ${free.from} to ${free.to}` : "";
+    throw refused(
+      `This key may not use the ${kind} port ${each}. Add it to the key's ports on the server${others}.`,
+    );
+  }
+  return place;
+}
+
+/** @throws TunnelError `name_refused` */
+function wantedProxyProtocol({ proxyProtocol = 0 }: TunnelRequest): ProxyProtocol | undefined {
+  if (proxyProtocol === 0 || proxyProtocol === 1 || proxyProtocol === 2) return proxyProtocol || undefined;
+  throw refused(`There is no version ${proxyProtocol} of the PROXY protocol: 1 or 2.`);
 }
 
 function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rules: NamingRules): string {

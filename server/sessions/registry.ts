@@ -6,9 +6,11 @@ import { DOOR_LIMITS, type DoorLimits, type SessionLimits } from "../access/clie
 import { Door } from "../access/door.ts";
 import { namesOf, type Key } from "../access/key-ring.ts";
 import { wildcardsOver } from "../routing/hostname.ts";
+import { type PortKind, portName, publicNamesOf, tlsName } from "../routing/place.ts";
 import type { Route } from "../routing/route.ts";
 import { Claims } from "./claims.ts";
-import { nameTunnels, type NamingRules } from "./naming.ts";
+import { nameTunnels, type NamingRules, type SessionTunnel } from "./naming.ts";
+import { type PortClaimant, type PortOpener, PublicPorts } from "./public-ports.ts";
 import { Session } from "./session.ts";
 
 export interface Registration {
@@ -26,6 +28,8 @@ export class Registry {
   readonly #log: Log;
   readonly #claims: Claims;
   readonly #limits: SessionLimits;
+  readonly #ports: PublicPorts;
+  readonly #holdMs: number;
   readonly #now: () => number;
   readonly #sessions = new Map<string, Session>();
   readonly #perKey = new Tally();
@@ -37,6 +41,10 @@ export class Registry {
     rules: NamingRules;
     log: Log;
     limits: SessionLimits;
+    /** Where visitors of ports arrive. */
+    opener: PortOpener;
+    /** How long a port stays open once its client has left: its visitors wait for the client to come back. */
+    holdMs: number;
     /** What tests make small. */
     doorLimits?: Partial<DoorLimits>;
     now?: (() => number) | undefined;
@@ -46,6 +54,13 @@ export class Registry {
     this.#limits = options.limits;
     this.#now = options.now ?? (() => performance.now());
     this.#claims = new Claims(this.#now);
+    this.#holdMs = options.holdMs;
+    this.#ports = new PublicPorts({
+      opener: options.opener,
+      rules: this.#rules,
+      mayHold: (name, who) => this.#mayHold(name, who),
+      isHeld: (name) => this.#claims.holder(name)?.session !== undefined,
+    });
     this.door = new Door({
       limits: { ...DOOR_LIMITS, ...options.doorLimits },
       log: this.#log,
@@ -54,27 +69,41 @@ export class Registry {
   }
 
   /**
+   * Names the tunnels that a client gets, and opens their ports. `register` has to follow with them, or `abandon`.
+   *
+   * @throws TunnelError `name_refused`, `port_taken`
+   */
+  async prepare({ key, clientId, wanted }: Registration): Promise<SessionTunnel[]> {
+    const tunnels = nameTunnels(key, clientId, wanted, this.#rules);
+    if (!tunnels.some((tunnel) => "port" in tunnel)) return tunnels;
+    // Before anything is opened that another key has.
+    this.#holdersOf(tunnels, key);
+    return await this.#ports.open(tunnels, { keyId: key.id, clientId });
+  }
+
+  /** The client that these were prepared for has gone. */
+  abandon(tunnels: readonly SessionTunnel[]): void {
+    this.#ports.settle(tunnels.flatMap(publicNamesOf));
+  }
+
+  /**
    * Starts a session and gives it all its names, or none. Whoever held one of them ends: with the same key, or with another
    * to which the name is written as well.
    *
+   * @param tunnels as `prepare` gave them
    * @throws TunnelError `name_refused`, `overloaded`
    */
-  register(registration: Registration): Session {
-    const { key, clientId, wanted, maxConnections, network } = registration;
-    const tunnels = nameTunnels(key, clientId, wanted, this.#rules);
-    const replaced = new Set<Session>();
-    for (const { hostname } of tunnels) {
-      const holder = this.#claims.holder(hostname);
-      if (!holder) continue;
-      // One key takes over from another where the server's owner has written the name to both.
-      if (holder.keyId !== key.id && !namesOf(key).has(hostname)) {
-        throw new TunnelError(
-          "name_refused",
-          `The name ${hostname} is taken by another key. Choose another name.`,
-        );
-      }
-      if (holder.session) replaced.add(holder.session);
+  register(registration: Registration, tunnels: readonly SessionTunnel[]): Session {
+    try {
+      return this.#register(registration, tunnels);
+    } finally {
+      this.#ports.settle(tunnels.flatMap(publicNamesOf));
     }
+  }
+
+  #register(registration: Registration, tunnels: readonly SessionTunnel[]): Session {
+    const { key, clientId, maxConnections, network } = registration;
+    const replaced = this.#holdersOf(tunnels, key);
     this.#checkRoom(registration, replaced);
     for (const session of replaced) {
       session.end(
@@ -115,13 +144,17 @@ export class Registry {
 
   /** Where visitors of a hostname go: to who claims it, else the closest wildcard over it, else `*`. */
   findRoute(hostname: string): Route | undefined {
-    const route = this.#routeOf(hostname);
-    if (route) return route;
-    for (const wildcard of wildcardsOver(hostname)) {
-      const wild = this.#routeOf(wildcard);
-      if (wild) return wild;
-    }
-    return this.#routeOf("*");
+    return this.#closestRoute(hostname, (name) => name);
+  }
+
+  /** As `findRoute`, of those who arrive over TLS. */
+  findTlsRoute(hostname: string): Route | undefined {
+    return this.#closestRoute(hostname, tlsName);
+  }
+
+  /** Where visitors of a port go. */
+  findPortRoute(kind: PortKind, port: number): Route | undefined {
+    return this.#routeOf(portName(kind, port));
   }
 
   /** Visitors that are being served. */
@@ -147,6 +180,16 @@ export class Registry {
     for (const session of this.#sessions.values()) session.end();
   }
 
+  #closestRoute(hostname: string, nameOf: (hostname: string) => string): Route | undefined {
+    const route = this.#routeOf(nameOf(hostname));
+    if (route) return route;
+    for (const wildcard of wildcardsOver(hostname)) {
+      const wild = this.#routeOf(nameOf(wildcard));
+      if (wild) return wild;
+    }
+    return this.#routeOf(nameOf("*"));
+  }
+
   #routeOf(name: string): Route | undefined {
     return this.#claims.route(name) ?? this.#awayRoute(name);
   }
@@ -154,10 +197,38 @@ export class Registry {
   /** A name that the config maps to a client that has not come yet. */
   #awayRoute(name: string): Route | undefined {
     for (const owner of this.#rules.ownersOf(name)) {
-      const tunnel = owner.tunnels.find((mapped) => mapped.hostname === name);
+      const tunnel = owner.tunnels.find((mapped) => publicNamesOf(mapped).includes(name));
       if (tunnel) return this.#claims.awayRoute(name, { tunnel: tunnel.name, key: owner.name });
     }
     return undefined;
+  }
+
+  /**
+   * Who will have to go.
+   *
+   * @throws TunnelError `name_refused`
+   */
+  #holdersOf(tunnels: readonly SessionTunnel[], key: Key): Set<Session> {
+    const own = namesOf(key);
+    const holders = new Set<Session>();
+    for (const name of tunnels.flatMap(publicNamesOf)) {
+      const holder = this.#claims.holder(name);
+      if (!holder) continue;
+      // One key takes over from another where the server's owner has written the name to both.
+      if (holder.keyId !== key.id && !own.has(name)) {
+        throw new TunnelError(
+          "name_refused",
+          `The name ${name} is taken by another key. Choose another name.`,
+        );
+      }
+      if (holder.session) holders.add(holder.session);
+    }
+    return holders;
+  }
+
+  #mayHold(name: string, { keyId, clientId }: PortClaimant): boolean {
+    const holder = this.#claims.holder(name);
+    return holder === undefined || (holder.keyId === keyId && holder.clientId === clientId);
   }
 
   /** @throws TunnelError `overloaded`, if there is no room for one more in place of those that it replaces */
@@ -187,5 +258,6 @@ export class Registry {
     this.#perNetwork.remove(session.network);
     this.#claims.withdraw(session);
     this.#log.info({ key: session.keyName, client: session.clientId, reason }, "client offline");
+    setTimeout(() => this.#ports.closeUnheld(session.publicNames), this.#holdMs).unref();
   }
 }

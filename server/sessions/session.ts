@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Link, OpenRequest } from "../../link/link.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
+import { publicNamesOf } from "../routing/place.ts";
 import { Connection } from "./connection.ts";
 import type { SessionTunnel } from "./naming.ts";
 
@@ -15,6 +16,8 @@ export class Session {
   readonly keyName: string;
   readonly clientId: string;
   readonly tunnels: readonly SessionTunnel[];
+  /** All that they take. */
+  readonly publicNames: readonly string[];
   /** How many connections it may hold. */
   readonly maxConnections: number;
   /** Where its first connection came from (runtime/ip-address.ts). */
@@ -45,6 +48,7 @@ export class Session {
     this.keyName = options.keyName;
     this.clientId = options.clientId;
     this.tunnels = options.tunnels;
+    this.publicNames = options.tunnels.flatMap(publicNamesOf);
     this.maxConnections = options.maxConnections;
     this.network = options.network;
     this.#maxStreams = options.maxStreams;

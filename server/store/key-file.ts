@@ -6,17 +6,15 @@ import { parseTarget } from "../../link/target.ts";
 import { fileErrorInWords } from "../../runtime/file-error.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { writeFileAtomically } from "../../runtime/state-directory.ts";
+import { MAX_PORTS, type Place, type PortRange } from "../routing/place.ts";
 import { withLock } from "./file-lock.ts";
 
 /** A tunnel that the server maps to a key. */
-export interface MappedTunnel {
+export type MappedTunnel = Place & {
   name: string;
-  kind: "HTTP";
-  /** As `normalizePublicName` gives it: a whole hostname, `*.example.com`, or "*" for whatever no other name takes. */
-  hostname: string;
-  /** The local service, as `formatTarget` writes it. */
+  /** The local service, as `formatTarget` writes it; of several ports that of the first, the others follow. */
   target: string;
-}
+};
 
 export interface StoredKey {
   /** 16 hex digits. */
@@ -26,6 +24,8 @@ export interface StoredKey {
   secretSha256: string;
   /** Hostnames that the key may claim, besides subdomains. */
   hostnames: string[];
+  /** Public ports that it may ask for, beside those that any key may. */
+  ports?: PortRange[] | undefined;
   tunnels: MappedTunnel[];
   /** ISO 8601. */
   created: string;
@@ -94,6 +94,19 @@ const hostname = z
 const name = z.string().refine(isName, 'expected letters, digits, ".", "_" and "-"');
 const target = z.string().refine((text) => typeof parseTarget(text) !== "string", "expected a target");
 
+const port = z.int().min(1).max(65_535);
+const tunnel = z.discriminatedUnion("type", [
+  z.strictObject({ name, type: z.enum(["http", "tls"]), hostname, target }),
+  z.strictObject({
+    name,
+    type: z.enum(["tcp", "udp"]),
+    // 0: any free one.
+    port: z.int().min(0).max(65_535),
+    ports: z.int().min(1).max(MAX_PORTS),
+    target,
+  }),
+]);
+
 /** Strict: a field that this version does not know may be a limit, and ignoring it would give more than was meant. */
 const keyFileSchema = z.strictObject({
   version: z.literal(1),
@@ -103,7 +116,8 @@ const keyFileSchema = z.strictObject({
       name,
       secret_sha256: z.string().regex(/^[0-9a-f]{64}$/, "expected 64 hex digits"),
       hostnames: z.array(hostname),
-      tunnels: z.array(z.strictObject({ name, type: z.literal("http"), hostname, target })),
+      ports: z.array(z.strictObject({ from: port, to: port })).optional(),
+      tunnels: z.array(tunnel),
       created: z.iso.datetime(),
     }),
   ),
@@ -116,7 +130,7 @@ function parse(text: string, file: string): StoredKey[] {
   return keys.map(({ secret_sha256, tunnels, ...key }) => ({
     ...key,
     secretSha256: secret_sha256,
-    tunnels: tunnels.map(({ name, hostname, target }) => ({ name, kind: "HTTP", hostname, target })),
+    tunnels: tunnels.map(({ type, ...tunnel }) => ({ ...tunnel, kind: type.toUpperCase() }) as MappedTunnel),
   }));
 }
 
@@ -144,20 +158,25 @@ function check(text: string, file: string): z.infer<typeof keyFileSchema> {
 function toFile(keys: StoredKey[]): z.input<typeof keyFileSchema> {
   return {
     version: 1,
-    keys: keys.map(({ id, name, secretSha256, hostnames, tunnels, created }) => ({
+    keys: keys.map(({ id, name, secretSha256, hostnames, ports, tunnels, created }) => ({
       id,
       name,
       secret_sha256: secretSha256,
       hostnames,
-      tunnels: tunnels.map(({ name, hostname, target }) => ({
-        name,
-        type: "http" as const,
-        hostname,
-        target,
-      })),
+      ...(ports && { ports }),
+      tunnels: tunnels.map(toStoredTunnel),
       created,
     })),
   };
+}
+
+function toStoredTunnel({ name, target, ...place }: MappedTunnel): z.input<typeof tunnel> {
+  if ("hostname" in place) {
+    const { kind, hostname } = place;
+    return { name, type: kind === "TLS" ? "tls" : "http", hostname, target };
+  }
+  const { kind, port, ports } = place;
+  return { name, type: kind === "UDP" ? "udp" : "tcp", port, ports, target };
 }
 
 function repeated(values: string[]): string | undefined {

@@ -1,3 +1,4 @@
+import { placeInWords } from "../../server/routing/place.ts";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -51,6 +52,8 @@ test("without a file the defaults hold, and an empty file is the same", () => {
       timeoutMs: 120_000,
     },
     grpc: { listen: { port: 7000 }, tls: "auto" },
+    tcp: { ports: { from: 20_000, to: 29_999 }, trustedProxies: [] },
+    udp: { ports: { from: 20_000, to: 29_999 } },
     dataDir: "/state",
     limits: {
       headBytes: 32_768,
@@ -88,6 +91,8 @@ test("config.example.yaml is read without a problem", () => {
     http: { ...defaults.http, domain: "example.com" },
     limits: defaults.limits,
     grpc: { listen: { port: 7000 }, publicAddress: { host: "tunnel.example.com", port: 7000 }, tls: "auto" },
+    tcp: { ports: { from: 20_000, to: 29_999 }, trustedProxies: [] },
+    udp: { ports: { from: 20_000, to: 29_999 } },
     dataDir: "/var/lib/culvert",
     keys: [
       {
@@ -272,7 +277,7 @@ ${key(
     "zwei.example.com",
     "three.example.com",
   ]);
-  expect(loaded!.tunnels.map(({ hostname, target }) => [hostname, target])).toEqual([
+  expect(loaded!.tunnels.map((tunnel) => [placeInWords(tunnel), tunnel.target])).toEqual([
     ["app.example.org", "127.0.0.1:3000"],
     ["zwei.example.com", "[::1]:80"],
     ["three.example.com", "nas:80"],

@@ -21,6 +21,8 @@ export interface WorldOptions {
   config?: (config: ServerConfig) => void;
   /** What the key maps; by default the client asks for `app.localhost` itself. */
   mapped?: MappedTunnel[];
+  /** What the client asks for instead. */
+  tunnels?: WantedTunnel[];
   hostnames?: string[];
   allow?: string[];
 }
@@ -90,7 +92,8 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     pin: config.grpc.tls === "auto" ? await readOwnPin(dataDir) : undefined,
   });
   const clientLog = recordingLog();
-  const tunnels: WantedTunnel[] = options.mapped ? [] : [{ kind: "HTTP", subdomain: "app", target: service }];
+  const app: WantedTunnel = { kind: "HTTP", subdomain: "app", target: service };
+  const tunnels = options.mapped ? [] : (options.tunnels ?? [app]);
   const client = new TunnelClient({
     server: { key: decodeAccessKey(token), plaintext: config.grpc.tls === "off" },
     clientId: "test-client",

@@ -1,5 +1,5 @@
 import type { Route } from "../../routing/route.ts";
-import { Hold } from "./hold.ts";
+import { Hold } from "../hold.ts";
 import type { OpenRequests } from "./open-requests.ts";
 import { NO_TUNNEL, OFFLINE, type Refusal } from "./refusals.ts";
 

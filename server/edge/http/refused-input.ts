@@ -3,7 +3,7 @@ import type { Log } from "../../../runtime/log.ts";
 import { logAccess } from "./access-log.ts";
 import { errorBytes } from "./error-page.ts";
 import type { Refusal } from "./refusals.ts";
-import { newRequestId } from "./request-id.ts";
+import { newRequestId } from "../request-id.ts";
 import type { VisitorConnection } from "./visitor-connection.ts";
 
 /**

@@ -25,7 +25,7 @@ import {
   type Refusal,
 } from "./refusals.ts";
 import type { RequestFacts } from "./request-check.ts";
-import { newRequestId } from "./request-id.ts";
+import { newRequestId } from "../request-id.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
 import { Upload } from "./upload.ts";
 import type { Turn, VisitorConnection } from "./visitor-connection.ts";

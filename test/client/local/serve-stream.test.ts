@@ -11,12 +11,12 @@ function serve(backend: RawBackend, open: Partial<Open> = {}) {
   const stream = new FakeStream();
   const reports: FinishedExchange[] = [];
   const tunnels = new Map<number, LocalTunnel>([
-    [1, { name: "web", kind: "HTTP", service: serviceAt(backend.target) }],
+    [1, { name: "web", kind: "HTTP", ports: 1, service: serviceAt(backend.target) }],
   ]);
   serveStream(
     stream,
     { ...openFor({ target: "/page?x" }), ...open },
-    { tunnels, finished: (done) => reports.push(done) },
+    { tunnels, finished: (done) => reports.push(done), finishedRelay: () => {} },
   );
   return { stream, reports };
 }

@@ -1,6 +1,7 @@
 import { readdir, readFile } from "node:fs/promises";
 import type { NetworkInterfaceInfo } from "node:os";
 import { join } from "node:path";
+import { placeInWords } from "../../../server/routing/place.ts";
 import { expect, test } from "vitest";
 import { parse } from "yaml";
 import { type AccessKey, decodeAccessKey, spkiPin } from "../../../link/access-key.ts";
@@ -59,7 +60,7 @@ test("tunnels can be at a hostname, at a name under the domain, at their own nam
   const tunnel = ["a=8080@App.Example.ORG", "b=localhost:81@Shop", "c=[::1]:82", "d=83@*"];
   await keyCreate({ name: "home", tunnel, hostname: ["other.example.org"], ...PUBLIC }, world.context);
   const key = await world.keyOf(keyInLastLine(world.lines));
-  expect(key?.tunnels.map(({ hostname, target }) => `${hostname} ${target}`)).toEqual([
+  expect(key?.tunnels.map((tunnel) => `${placeInWords(tunnel)} ${tunnel.target}`)).toEqual([
     "app.example.org 127.0.0.1:8080",
     "shop.example.com localhost:81",
     "c.example.com [::1]:82",

@@ -12,6 +12,7 @@ import { wanted } from "../../support/raw-client.ts";
 import { RawPeer } from "../../support/raw-peer.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { turnsUntil } from "../../support/turns.ts";
+import { FakePorts, namingRules } from "../../support/naming-rules.ts";
 
 const KEY_ID = randomBytes(8);
 const SECRET = randomBytes(16);
@@ -23,9 +24,10 @@ const PING: Control = { message: "ping", ping: { id: 1 } };
 function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   const clock = { now: 1_000_000 };
   const { log, lines } = recordingLog();
-  const rules = { domain: "example.com", ownersOf: () => [], publicUrl: () => "" };
   const registry = new Registry({
-    rules,
+    rules: namingRules(),
+    opener: new FakePorts(),
+    holdMs: 0,
     log,
     limits: limitOptions.parse({}),
     doorLimits,

@@ -1,18 +1,19 @@
 import { describe, expect, test } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
-import type { Key, KeyTunnel } from "../../../server/access/key-ring.ts";
+import { type Key, type KeyTunnel, namesOf } from "../../../server/access/key-ring.ts";
+import { publicNamesOf } from "../../../server/routing/place.ts";
 import { nameTunnels, type NamingRules } from "../../../server/sessions/naming.ts";
+import { namingRules } from "../../support/naming-rules.ts";
 
 const KEYS: Key[] = [
   keyOf("home", ["app.example.org", "*.shop.example.org", "*"]),
   keyOf("other", ["taken.test", "*.taken.test", "*.reserved.localhost", "one.free.test"]),
 ];
-const RULES: NamingRules = {
+const RULES: NamingRules = namingRules({
   domain: "localhost",
-  ownersOf: (name) => KEYS.filter((key) => key.hostnames.includes(name)),
-  publicUrl: (hostname) => `http://${hostname}/`,
-};
+  ownersOf: (name) => KEYS.filter((key) => namesOf(key).has(name)),
+});
 
 function keyOf(name: string, hostnames: string[], tunnels: KeyTunnel[] = []): Key {
   return { id: name, name, hostnames, tunnels, source: "config" };
@@ -34,7 +35,7 @@ function request(more: Partial<TunnelRequest>): TunnelRequest {
 /** The public name that a client with the first key gets, or why it gets none. */
 function nameFor(more: Partial<TunnelRequest>, key = KEYS[0]!): string {
   try {
-    return nameTunnels(key, "client", [request(more)], RULES)[0]!.hostname;
+    return nameTunnels(key, "client", [request(more)], RULES).flatMap(publicNamesOf)[0]!;
   } catch (error) {
     if (error instanceof TunnelError && error.code === "name_refused") return error.message;
     throw error;
@@ -86,9 +87,8 @@ describe("a client does not get", () => {
     expect(() => nameTunnels(KEYS[0]!, "client", [request({ subdomain: "blog" })], rules)).toThrow(
       "belongs to another key",
     );
-    expect(nameTunnels(KEYS[1]!, "client", [request({ subdomain: "blog" })], rules)[0]!.hostname).toBe(
-      "blog.reserved.localhost",
-    );
+    const tunnels = nameTunnels(KEYS[1]!, "client", [request({ subdomain: "blog" })], rules);
+    expect(tunnels.flatMap(publicNamesOf)).toEqual(["blog.reserved.localhost"]);
   });
 
   test("a name within its own wildcard that the config gives to another key", () => {

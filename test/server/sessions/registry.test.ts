@@ -5,6 +5,8 @@ import { limitOptions } from "../../../server/limits.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { wanted } from "../../support/raw-client.ts";
+import { FakePorts, namingRules } from "../../support/naming-rules.ts";
+import { nameTunnels } from "../../../server/sessions/naming.ts";
 
 const HOME = key("home");
 const WORK = key("work");
@@ -15,24 +17,25 @@ function key(name: string, hostnames: string[] = []): Key {
 
 function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: number }) {
   const { log, lines } = recordingLog();
+  const rules = namingRules();
   const registry = new Registry({
-    rules: {
-      domain: "example.com",
-      ownersOf: () => [],
-      publicUrl: (hostname) => `http://${hostname}/`,
-    },
+    rules,
+    opener: new FakePorts(),
+    holdMs: 0,
     log,
     limits: { ...limitOptions.parse({}), ...limits },
     now: () => 0,
   });
-  const register = (key: Key, subdomain: string, network = "203.0.113.7") =>
-    registry.register({
+  const register = (key: Key, subdomain: string, network = "203.0.113.7") => {
+    const registration = {
       key,
       clientId: subdomain,
       wanted: [wanted(subdomain)],
       maxConnections: 4,
       network,
-    });
+    };
+    return registry.register(registration, nameTunnels(key, subdomain, registration.wanted, rules));
+  };
   return { registry, register, lines };
 }
 

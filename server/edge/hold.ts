@@ -1,6 +1,6 @@
-import type { Route } from "../../routing/route.ts";
+import type { Route } from "../routing/route.ts";
 
-/** A request that waits for its tunnel's client, which has just been lost, to come back. */
+/** A visitor that waits for its tunnel's client, which has just been lost, to come back. */
 export class Hold {
   readonly #timer: NodeJS.Timeout;
   readonly #stopWaiting: () => void;

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { newRequestId } from "../../../../server/edge/http/request-id.ts";
+import { newRequestId } from "../../../server/edge/request-id.ts";
 
 test("request ids are sixteen letters and digits, and never twice the same", () => {
   const ids = new Set(Array.from({ length: 10_000 }, newRequestId));

@@ -1,0 +1,183 @@
+import { createHash } from "node:crypto";
+import { TunnelError } from "../../link/errors.ts";
+import { type PortKind, portName, type PortPlace } from "../routing/place.ts";
+import type { NamingRules, SessionTunnel } from "./naming.ts";
+
+/** Where visitors of a port arrive. */
+export interface PortOpener {
+  /**
+   * Opens a public port.
+   *
+   * @throws NodeJS.ErrnoException as `listen` does
+   */
+  open(kind: PortKind, port: number): Promise<void>;
+  /** Takes no new visitors at it. */
+  close(kind: PortKind, port: number): void;
+}
+
+/** Who asks for ports. */
+export interface PortClaimant {
+  keyId: string;
+  clientId: string;
+}
+
+/** So many ports of the range are tried: where that many are taken, more tries would only delay the answer. */
+const MAX_TRIES = 200;
+
+/** Opens the public ports of tunnels, and closes those that nobody holds any more. */
+export class PublicPorts {
+  readonly #opener: PortOpener;
+  readonly #rules: Pick<NamingRules, "freePorts" | "ownersOf" | "publicUrl">;
+  readonly #mayHold: (name: string, who: PortClaimant) => boolean;
+  readonly #isHeld: (name: string) => boolean;
+  /** By name, those that are open. */
+  readonly #open = new Map<string, { kind: PortKind; port: number }>();
+  /** Opened or chosen for a client that is on its way to become a session. */
+  readonly #pending = new Set<string>();
+  /** One client chooses after the other. */
+  #last: Promise<unknown> = Promise.resolve();
+
+  constructor(options: {
+    opener: PortOpener;
+    rules: Pick<NamingRules, "freePorts" | "ownersOf" | "publicUrl">;
+    /** Whether nobody else holds this name, nor has it kept for their return. */
+    mayHold: (name: string, who: PortClaimant) => boolean;
+    /** Whether a session holds it. */
+    isHeld: (name: string) => boolean;
+  }) {
+    this.#opener = options.opener;
+    this.#rules = options.rules;
+    this.#mayHold = options.mayHold;
+    this.#isHeld = options.isHeld;
+  }
+
+  /**
+   * Opens all ports of the tunnels, those that are still to be chosen too, or none. To be followed by `settle` with the result.
+   *
+   * @throws TunnelError `port_taken`, `name_refused`
+   */
+  open(tunnels: readonly SessionTunnel[], who: PortClaimant): Promise<SessionTunnel[]> {
+    const opened = this.#last.then(async () => {
+      const names: string[] = [];
+      try {
+        const settled: SessionTunnel[] = [];
+        // Those with a number first, so that none of them is chosen for another.
+        for (const tunnel of tunnels.toSorted(chosenLast))
+          settled.push(await this.#openTunnel(tunnel, who, names));
+        return tunnels.map(({ id }) => settled.find((tunnel) => tunnel.id === id)!);
+      } catch (error) {
+        this.#release(names);
+        throw error;
+      }
+    });
+    this.#last = opened.catch(() => {});
+    return opened;
+  }
+
+  /** Those of the ports for which no session came about are closed. */
+  settle(names: readonly string[]): void {
+    this.#release(names);
+  }
+
+  /** Closes those of the ports that no session holds. */
+  closeUnheld(names: readonly string[]): void {
+    for (const name of names) {
+      const port = this.#open.get(name);
+      if (!port || this.#pending.has(name) || this.#isHeld(name)) continue;
+      this.#open.delete(name);
+      this.#opener.close(port.kind, port.port);
+    }
+  }
+
+  #release(names: readonly string[]): void {
+    for (const name of names) this.#pending.delete(name);
+    this.closeUnheld(names);
+  }
+
+  async #openTunnel(tunnel: SessionTunnel, who: PortClaimant, names: string[]): Promise<SessionTunnel> {
+    if ("hostname" in tunnel) return tunnel;
+    if (tunnel.port !== 0) {
+      await this.#openAll(tunnel, names);
+      return tunnel;
+    }
+    const first = await this.#openFree(tunnel, who, names);
+    const found = { ...tunnel, port: first };
+    return { ...found, url: this.#rules.publicUrl(found) };
+  }
+
+  /** @throws TunnelError */
+  async #openAll({ kind, port, ports }: PortPlace, names: string[]): Promise<void> {
+    for (let each = port; each < port + ports; each++) {
+      const name = portName(kind, each);
+      this.#pending.add(name);
+      names.push(name);
+      if (this.#open.has(name)) continue;
+      await this.#opener.open(kind, each).catch((error: NodeJS.ErrnoException) => {
+        throw refusal(kind, each, error);
+      });
+      this.#open.set(name, { kind, port: each });
+    }
+  }
+
+  /** @throws TunnelError */
+  async #openFree(tunnel: SessionTunnel & PortPlace, who: PortClaimant, names: string[]): Promise<number> {
+    const { kind, ports } = tunnel;
+    const range = this.#rules.freePorts(kind);
+    const places = range ? range.to - range.from + 2 - ports : 0;
+    const preferred = places > 0 ? preferredPlace(tunnel, who) % places : 0;
+    for (let i = 0; i < Math.min(places, MAX_TRIES); i++) {
+      const place = { kind, port: range!.from + ((preferred + i) % places), ports };
+      if (!this.#isFree(place, who)) continue;
+      const tried: string[] = [];
+      try {
+        await this.#openAll(place, tried);
+        names.push(...tried);
+        return place.port;
+      } catch (error) {
+        this.#release(tried);
+        if (!(error instanceof TunnelError) || error.code !== "port_taken") throw error;
+      }
+    }
+    throw new TunnelError(
+      "port_taken",
+      `The server has no free ${kind} port${ports === 1 ? "" : `s, ${ports} in a row,`} to give away. Ask its owner for one, or for more.`,
+    );
+  }
+
+  #isFree({ kind, port, ports }: PortPlace, who: PortClaimant): boolean {
+    for (let each = port; each < port + ports; each++) {
+      const name = portName(kind, each);
+      if (this.#pending.has(name) || this.#rules.ownersOf(name).length > 0) return false;
+      if (!this.#mayHold(name, who)) return false;
+    }
+    return true;
+  }
+}
+
+function chosenLast(a: SessionTunnel, b: SessionTunnel): number {
+  return Number("port" in a && a.port === 0) - Number("port" in b && b.port === 0);
+}
+
+/** The same for the same client and target, so that an address that was told yesterday holds today. */
+function preferredPlace({ kind, name, target, request }: SessionTunnel, who: PortClaimant): number {
+  const whose = request === undefined ? [who.keyId, name] : [who.clientId, target];
+  return createHash("sha256")
+    .update([kind, ...whose].join("\n"))
+    .digest()
+    .readUInt32BE();
+}
+
+/** listen(2), ip(7). */
+function refusal(kind: PortKind, port: number, error: NodeJS.ErrnoException): TunnelError {
+  if (error.code === "EACCES") {
+    return new TunnelError(
+      "name_refused",
+      `The server may not open ${kind} port ${port}: ports below 1024 need a right that its owner gives it (CAP_NET_BIND_SERVICE).`,
+      { cause: error },
+    );
+  }
+  const why = error.code === "EADDRINUSE" ? "another program on the server has it" : error.message;
+  return new TunnelError("port_taken", `The ${kind} port ${port} cannot be opened: ${why}.`, {
+    cause: error,
+  });
+}
