@@ -56,6 +56,7 @@ async function run(options: RunOptions): Promise<void> {
     {
       version: VERSION,
       http: formatAddress({ ...config.http.listen, port: server.httpPort }),
+      ...(config.tls && { tls: formatAddress({ ...config.tls.listen, port: server.tlsPort! }) }),
       grpc: formatAddress({ ...config.grpc.listen, port: server.grpcPort }),
       domain: config.http.domain,
       dataDir: config.dataDir,

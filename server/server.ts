@@ -9,6 +9,7 @@ import { KeyRing } from "./access/key-ring.ts";
 import type { PublicUrl, ServerConfig } from "./config.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
 import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
+import { startTlsEdge } from "./edge/tcp/tls-edge.ts";
 import {
   loadOrCreateCertificate,
   readConfiguredCertificate,
@@ -34,6 +35,8 @@ export interface ServerTuning extends ConnectionTuning {
 
 export interface TunnelServer {
   readonly httpPort: number;
+  /** Where visitors over TLS arrive, if they may. */
+  readonly tlsPort: number | undefined;
   readonly grpcPort: number;
   /** Visitors that are being served through a client. */
   readonly streams: number;
@@ -42,7 +45,7 @@ export interface TunnelServer {
 }
 
 /**
- * Builds the server's parts and starts them; resolves when both ports are open.
+ * Builds the server's parts and starts them; resolves when its ports are open.
  *
  * @throws Error what is in the way: a port, the certificate, the data directory
  */
@@ -62,7 +65,7 @@ export async function startServer(
     rules: {
       domain: config.http.domain,
       ownersOf: (name) => keys.ownersOf(name),
-      publicUrl: (place) => publicUrl(place, config, edge.address.port),
+      publicUrl: (place) => publicUrl(place, config, { http: edge.address.port, tls: tls?.port ?? 0 }),
       freePorts: (kind) => (kind === "TCP" ? config.tcp.ports : config.udp.ports),
       hasTls: config.tls !== undefined,
     },
@@ -76,13 +79,12 @@ export async function startServer(
     now,
   });
   const connections = visitorConnections(config, log);
+  const ofBytes = { holdMs: config.http.holdMs, limits: { ...config.limits, connections }, log };
   const tcp = new TcpEdge({
+    ...ofBytes,
     host: config.tcp.host,
     findRoute: (port) => registry.findPortRoute("TCP", port),
     trustedProxies: config.tcp.trustedProxies,
-    holdMs: config.http.holdMs,
-    limits: { ...config.limits, connections },
-    log,
   });
   const edges = { TCP: tcp, UDP: tcp };
   const edge = await startHttpEdge({
@@ -96,6 +98,17 @@ export async function startServer(
     limits: { ...config.limits, connections },
     log,
   });
+  const tls =
+    config.tls &&
+    (await startTlsEdge({
+      ...ofBytes,
+      ...config.tls.listen,
+      findRoute: (hostname) => registry.findTlsRoute(hostname),
+      trustedProxies: config.tls.trustedProxies,
+    }).catch(async (error: unknown) => {
+      await edge.stop(0);
+      throw error;
+    }));
   const unreadBudget = new UnreadBudget(config.limits.unreadBytes);
   const grpc = await startGrpcServer({
     host: config.grpc.listen.host,
@@ -114,7 +127,7 @@ export async function startServer(
         log,
       }),
   }).catch(async (error: unknown) => {
-    await edge.stop(0);
+    await Promise.all([edge.stop(0), tls?.stop(0)]);
     throw error;
   });
 
@@ -131,6 +144,7 @@ export async function startServer(
 
   return {
     httpPort: edge.address.port,
+    tlsPort: tls?.port,
     grpcPort: grpc.port,
     get streams() {
       return registry.streams;
@@ -138,7 +152,7 @@ export async function startServer(
     async stop(graceMs) {
       grpc.stopListening();
       registry.drain(graceMs);
-      await Promise.all([edge.stop(graceMs), tcp.stop(graceMs)]);
+      await Promise.all([edge, tcp, tls].map((each) => each?.stop(graceMs)));
       registry.end();
       keys.close();
       // A timer without a reference would let the process end here, with nothing told.
@@ -178,17 +192,21 @@ function visitorConnections({ limits }: ServerConfig, log: Log): number {
  * The address of a tunnel as visitors type it. Of one with a hostname: as the config says, or else at this server's own port;
  * `tcp://tunnel.example.com:2222` of one with a port.
  */
-function publicUrl(place: Place, { http, grpc, tls }: ServerConfig, httpPort: number): string {
+function publicUrl(
+  place: Place,
+  { http, grpc }: ServerConfig,
+  listening: { http: number; tls: number },
+): string {
   if ("port" in place) {
     const { kind, port, ports } = place;
     const host = grpc.publicAddress?.host ?? http.domain;
     const last = ports === 1 ? "" : `-${port + ports - 1}`;
     return `${kind.toLowerCase()}://${formatAddress({ host, port })}${last}`;
   }
-  if (place.kind === "TLS") return `tls://${place.hostname}:${tls?.listen.port ?? 0}`;
+  if (place.kind === "TLS") return `tls://${place.hostname}:${listening.tls}`;
   const { scheme, port }: PublicUrl = http.publicUrl ?? {
     scheme: "http",
-    ...(httpPort !== 80 && { port: httpPort }),
+    ...(listening.http !== 80 && { port: listening.http }),
   };
   return `${scheme}://${place.hostname}${port === undefined ? "" : `:${port}`}/`;
 }

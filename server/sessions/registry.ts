@@ -211,16 +211,19 @@ export class Registry {
   #holdersOf(tunnels: readonly SessionTunnel[], key: Key): Set<Session> {
     const own = namesOf(key);
     const holders = new Set<Session>();
+    for (const tunnel of tunnels) {
+      // A hostname is one key's, over HTTP and TLS.
+      if (!("hostname" in tunnel)) continue;
+      for (const name of [tunnel.hostname, tlsName(tunnel.hostname)]) {
+        const holder = this.#claims.holder(name);
+        if (holder && holder.keyId !== key.id && !own.has(name)) throw taken(tunnel.hostname);
+      }
+    }
     for (const name of tunnels.flatMap(publicNamesOf)) {
       const holder = this.#claims.holder(name);
       if (!holder) continue;
       // One key takes over from another where the server's owner has written the name to both.
-      if (holder.keyId !== key.id && !own.has(name)) {
-        throw new TunnelError(
-          "name_refused",
-          `The name ${name} is taken by another key. Choose another name.`,
-        );
-      }
+      if (holder.keyId !== key.id && !own.has(name)) throw taken(name);
       if (holder.session) holders.add(holder.session);
     }
     return holders;
@@ -260,4 +263,8 @@ export class Registry {
     this.#log.info({ key: session.keyName, client: session.clientId, reason }, "client offline");
     setTimeout(() => this.#ports.closeUnheld(session.publicNames), this.#holdMs).unref();
   }
+}
+
+function taken(name: string): TunnelError {
+  return new TunnelError("name_refused", `The name ${name} is taken by another key. Choose another name.`);
 }

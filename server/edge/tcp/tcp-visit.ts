@@ -1,7 +1,6 @@
 import type { Socket } from "node:net";
 import { TunnelError } from "../../../link/errors.ts";
 import { joinSocket } from "../../../link/join-socket.ts";
-import type { Kind } from "../../../link/messages.ts";
 import { type LinkStream, SILENT } from "../../../link/stream.ts";
 import type { AddressRanges } from "../../../runtime/address-ranges.ts";
 import { networkOf, plainAddress } from "../../../runtime/ip-address.ts";
@@ -10,22 +9,28 @@ import { formatAddress } from "../../../runtime/net-address.ts";
 import type { Route } from "../../routing/route.ts";
 import { Hold } from "../hold.ts";
 import { newRequestId } from "../request-id.ts";
+import { ClientHelloReader, unrecognizedName } from "./client-hello.ts";
 import { type Endpoint, ProxyHeaderReader, writeProxyHeader } from "./proxy-header.ts";
 import type { TrafficShare, TunnelTraffic } from "./tunnel-traffic.ts";
 
 /** Why a visitor's connection ended otherwise than by itself; in the log. */
 export type VisitFailure = string;
 
+/** How the route of a visitor is found: by the port, or by the hostname that its ClientHello names ("*" if it names none). */
+export type FindRoute =
+  | { kind: "TCP"; find: () => Route | undefined }
+  | { kind: "TLS"; find: (hostname: string) => Route | undefined };
+
 export interface TcpVisitOptions {
   /** Just taken, and paused. */
   socket: Socket;
-  kind: Extract<Kind, "TCP" | "TLS">;
-  findRoute: () => Route | undefined;
+  findRoute: FindRoute;
   /** Who says by a PROXY header who visits. */
   proxies: AddressRanges;
   traffic: TunnelTraffic;
   /** How long to wait for a client that may come back. */
   holdMs: number;
+  /** How long a PROXY header and a ClientHello may take. */
   headTimeoutMs: number;
   log: Pick<Log, "info">;
   onClosed: () => void;
@@ -45,6 +50,11 @@ export class TcpVisit {
   readonly #startedAt = performance.now();
   #source: Endpoint;
   #destination: Endpoint;
+  /** Where it arrived. */
+  readonly #port: number;
+  /** That it named. */
+  #hostname: string | undefined;
+  #headTimer: NodeJS.Timeout | undefined;
   #route: Route | undefined;
   #hold: Hold | undefined;
   #share: TrafficShare | undefined;
@@ -58,6 +68,7 @@ export class TcpVisit {
     this.#socket = socket;
     this.#source = endpoint(socket.remoteAddress, socket.remotePort);
     this.#destination = endpoint(socket.localAddress, socket.localPort);
+    this.#port = this.#destination.port;
     this.network = networkOf(this.#source.address);
     this.trusted = options.proxies.has(this.#source.address);
     socket.on("error", ({ code, message }: NodeJS.ErrnoException) =>
@@ -73,8 +84,15 @@ export class TcpVisit {
   }
 
   start(): void {
+    const { headTimeoutMs, findRoute } = this.#options;
+    if (this.trusted || findRoute.kind === "TLS") {
+      this.#headTimer = setTimeout(
+        () => this.cut("TIMEOUT", "it did not say in time whom it wants"),
+        headTimeoutMs,
+      );
+    }
     if (this.trusted) this.#readProxyHeader();
-    else this.#pass(NOTHING);
+    else this.#greet(NOTHING);
   }
 
   /** Ends the connection at once. */
@@ -85,58 +103,93 @@ export class TcpVisit {
   }
 
   #readProxyHeader(): void {
-    const socket = this.#socket;
     const reader = new ProxyHeaderReader();
-    const timer = setTimeout(
-      () => this.cut("TIMEOUT", "no PROXY header in time"),
-      this.#options.headTimeoutMs,
-    );
+    this.#readHead(NOTHING, (chunk) => {
+      const reading = reader.push(chunk);
+      if (reading.state === "more") return true;
+      if (reading.state === "refused") this.cut("BAD_PROXY_HEADER", reading.sentence);
+      else {
+        this.#source = reading.endpoints?.source ?? this.#source;
+        this.#destination = reading.endpoints?.destination ?? this.#destination;
+        this.#greet(reading.rest);
+      }
+      return false;
+    });
+  }
+
+  /** @param early what has been read behind a PROXY header */
+  #greet(early: Buffer): void {
+    const { findRoute } = this.#options;
+    if (findRoute.kind === "TCP") return this.#pass(findRoute.find, early);
+    const reader = new ClientHelloReader();
+    this.#readHead(early, (chunk) => {
+      const reading = reader.push(chunk);
+      if (reading.state === "more") return true;
+      if (reading.state === "refused") this.cut("BAD_CLIENT_HELLO", reading.sentence);
+      else {
+        this.#hostname = reading.hostname;
+        this.#pass(() => findRoute.find(reading.hostname ?? "*"), reader.bytes);
+      }
+      return false;
+    });
+  }
+
+  /**
+   * Reads what comes before the connection is given away.
+   *
+   * @param early what has been read of it
+   * @param push takes a chunk; returns whether there is more to come
+   */
+  #readHead(early: Buffer, push: (chunk: Buffer) => boolean): void {
+    if (early.length > 0 && !push(early)) return;
+    const socket = this.#socket;
     const stop = (): void => {
-      clearTimeout(timer);
       socket.off("data", read);
       socket.off("end", ended);
-      socket.off("close", stop);
     };
     const read = (chunk: Buffer): void => {
-      const reading = reader.push(chunk);
-      if (reading.state === "more") return;
-      stop();
-      if (reading.state === "refused") return this.cut("BAD_PROXY_HEADER", reading.sentence);
       socket.pause();
-      if (reading.endpoints) {
-        this.#source = reading.endpoints.source;
-        this.#destination = reading.endpoints.destination;
-      }
-      this.#pass(reading.rest);
+      stop();
+      if (!push(chunk)) return;
+      socket.on("data", read);
+      socket.on("end", ended);
+      socket.resume();
     };
-    const ended = (): void => this.cut("BAD_PROXY_HEADER", "the connection ended within it");
+    const ended = (): void => this.cut("CONNECTION_LOST", "it ended before it said whom it wants");
     socket.on("data", read);
     socket.on("end", ended);
-    socket.on("close", stop);
     socket.resume();
   }
 
-  /** @param early what has been read */
-  #pass(early: Buffer): void {
-    const route = this.#options.findRoute();
+  /** @param early what has been read for the local service */
+  #pass(find: () => Route | undefined, early: Buffer): void {
+    clearTimeout(this.#headTimer);
+    const route = find();
     this.#route ??= route;
-    if (!route) return this.cut("NO_TUNNEL");
+    if (!route) return this.#noTunnel();
     if (!this.#share) {
       const share = this.#options.traffic.join(route, networkOf(this.#source.address));
       if (typeof share === "string") return this.cut("TOO_MANY", `the tunnel's ${share}`);
       this.#share = share;
     }
     if (route.open) this.#open(route, route.open, early);
-    else this.#waitFor(route, early);
+    else this.#waitFor(route, () => this.#pass(find, early));
   }
 
-  #waitFor({ whenBack }: Route, early: Buffer): void {
+  #noTunnel(): void {
+    if (this.#options.findRoute.kind === "TCP") return this.cut("NO_TUNNEL");
+    this.#fail("NO_TUNNEL", undefined);
+    // A browser then says something better than of a connection that was reset.
+    this.#socket.end(unrecognizedName(), () => this.#socket.destroy());
+  }
+
+  #waitFor({ whenBack }: Route, back: () => void): void {
     const ms = this.#startedAt + this.#options.holdMs - performance.now();
     if (!whenBack || ms <= 0) return this.cut("OFFLINE");
     this.#hold = new Hold({
       whenBack,
       ms,
-      back: () => this.#pass(early),
+      back,
       tooLong: () => this.cut("OFFLINE"),
     });
   }
@@ -169,16 +222,18 @@ export class TcpVisit {
   }
 
   #closed(): void {
+    clearTimeout(this.#headTimer);
     this.#hold?.end();
     this.#share?.leave();
     this.#options.onClosed();
-    const { kind, log } = this.#options;
+    const { findRoute, log } = this.#options;
     log.info(
       {
         requestId: this.requestId,
         visitor: this.visitor,
-        kind: kind.toLowerCase(),
-        port: this.#destination.port,
+        kind: findRoute.kind.toLowerCase(),
+        port: this.#port,
+        hostname: this.#hostname,
         bytesIn: this.#socket.bytesRead,
         bytesOut: this.#socket.bytesWritten,
         tunnel: this.#route?.tunnel,

@@ -151,3 +151,75 @@ test("mapped tunnels bring their options along", () => {
     { hostname: "web.test", target: "https://nas:443", targetTls, hostHeader: "nas", timeoutMs: 7 },
   ]);
 });
+
+describe("ports", () => {
+  const OWNER = keyOf(
+    "owner",
+    [],
+    [{ name: "ssh", kind: "TCP", port: 2222, ports: 1, target: "127.0.0.1:22" }],
+  );
+  const LISTED: Key = { ...keyOf("listed", []), ports: [{ from: 6000, to: 6010 }] };
+  const rules = namingRules({ ownersOf: (name) => [OWNER].filter((key) => namesOf(key).has(name)) });
+
+  function portsFor(key: Key, more: Partial<TunnelRequest>, of = rules): string {
+    try {
+      return nameTunnels(key, "client", [request({ kind: "TCP", ...more })], of)
+        .flatMap(publicNamesOf)
+        .join(" ");
+    } catch (error) {
+      if (error instanceof TunnelError && error.code === "name_refused") return error.message;
+      throw error;
+    }
+  }
+
+  test.each<[string, Key, Partial<TunnelRequest>, string]>([
+    ["one of those that any key may have", LISTED, { port: 20_003 }, "tcp:20003"],
+    ["one of UDP", LISTED, { kind: "UDP", port: 20_003 }, "udp:20003"],
+    ["one of its own", LISTED, { port: 6000 }, "tcp:6000"],
+    ["several of its own", LISTED, { port: 6009, ports: 2 }, "tcp:6009 tcp:6010"],
+    ["one that is mapped to it", OWNER, { port: 2222 }, "tcp:2222"],
+    ["any free one, which is chosen later", LISTED, {}, ""],
+    ["one beyond its own", LISTED, { port: 6010, ports: 2 }, "This key may not use the TCP port 6011."],
+    ["one that nobody gave it", OWNER, { port: 80 }, "This key may not use the TCP port 80."],
+    ["another key's", LISTED, { port: 2222 }, "The TCP port 2222 belongs to another key."],
+    ["too many", LISTED, { port: 20_000, ports: 1_001 }, "one tunnel may have 1000"],
+    ["one that there is not", LISTED, { port: 65_535, ports: 2 }, "There is no port 65536"],
+    ["an odd PROXY header", LISTED, { port: 6000, proxyProtocol: 3 }, "There is no version 3"],
+  ])("%s", (_, key, wanted, expected) => {
+    if (expected === "") expect(portsFor(key, wanted)).toBe("");
+    else expect(portsFor(key, wanted)).toContain(expected);
+  });
+
+  test("none are given away where the owner gives none away", () => {
+    const none = { ...rules, freePorts: () => undefined };
+    expect(portsFor(LISTED, {}, none)).toContain("gives no TCP ports away");
+    expect(portsFor(LISTED, { port: 20_003 }, none)).toContain("may not use the TCP port 20003");
+    expect(portsFor(LISTED, { port: 6000 }, none)).toBe("tcp:6000");
+  });
+
+  test("twice the same in one request are refused", () => {
+    const twice = [request({ kind: "TCP", port: 6000, ports: 2 }), request({ kind: "TCP", port: 6001 })];
+    expect(() => nameTunnels(LISTED, "client", twice, rules)).toThrow("tcp:6001 is asked for twice");
+  });
+});
+
+test("TLS has names of its own, with the same rights, where visitors may come over TLS", () => {
+  const key = keyOf("home", ["app.test"]);
+  const tls = [request({ kind: "TLS", hostname: "app.test" }), request({ hostname: "app.test" })];
+  expect(nameTunnels(key, "client", tls, namingRules()).flatMap(publicNamesOf)).toEqual([
+    "tls:app.test",
+    "app.test",
+  ]);
+  expect(() => nameTunnels(key, "client", tls, namingRules({ hasTls: false }))).toThrow("tls.listen");
+  const other = [request({ kind: "TLS", hostname: "other.test" })];
+  expect(() => nameTunnels(key, "client", other, namingRules())).toThrow(
+    "may not use the hostname other.test",
+  );
+});
+
+test("a kind that this server does not know is refused", () => {
+  const odd = [request({ kind: 9 as unknown as "TCP" })];
+  expect(() => nameTunnels(keyOf("home", []), "client", odd, namingRules())).toThrow(
+    "no tunnels of the kind 9",
+  );
+});

@@ -1,0 +1,170 @@
+import { expect, test } from "vitest";
+import type { TunnelRequest } from "../../../link/messages.ts";
+import type { Key } from "../../../server/access/key-ring.ts";
+import { limitOptions } from "../../../server/limits.ts";
+import { type PortRange, publicNamesOf } from "../../../server/routing/place.ts";
+import type { SessionTunnel } from "../../../server/sessions/naming.ts";
+import { Registry } from "../../../server/sessions/registry.ts";
+import type { Session } from "../../../server/sessions/session.ts";
+import { FakePorts, namingRules } from "../../support/naming-rules.ts";
+import { recordingLog } from "../../support/world.ts";
+
+const HOME = keyOf("home");
+const OTHER = keyOf("other");
+const TURN_MS = 0;
+
+function keyOf(name: string): Key {
+  return { id: name, name, hostnames: [], tunnels: [], source: "config" };
+}
+
+function tcp(more: Partial<TunnelRequest> = {}): TunnelRequest {
+  const none = { name: "", hostname: "", subdomain: "", hostHeader: "", timeoutMs: 0 };
+  return { ...none, kind: "TCP", target: "127.0.0.1:22", ...more };
+}
+
+class Server {
+  readonly ports = new FakePorts();
+  readonly registry: Registry;
+
+  constructor({ free, holdMs = TURN_MS }: { free?: PortRange; holdMs?: number } = {}) {
+    this.registry = new Registry({
+      rules: namingRules(free && { freePorts: () => free }),
+      opener: this.ports,
+      holdMs,
+      log: recordingLog().log,
+      limits: limitOptions.parse({}),
+    });
+  }
+
+  async prepare(wanted: TunnelRequest[], clientId = "client", key = HOME): Promise<SessionTunnel[]> {
+    return await this.registry.prepare({ key, clientId, wanted, maxConnections: 1, network: "n" });
+  }
+
+  async register(wanted: TunnelRequest[], clientId = "client", key = HOME): Promise<Session> {
+    const registration = { key, clientId, wanted, maxConnections: 1, network: "n" };
+    return this.registry.register(registration, await this.registry.prepare(registration));
+  }
+
+  /** The ports of a client have closed, if they do. */
+  async afterHold(): Promise<void> {
+    await new Promise((resolve) => setTimeout(resolve, TURN_MS + 5));
+  }
+}
+
+test("ports open with a session, and close once its client has left", async () => {
+  const server = new Server();
+  const session = await server.register([
+    tcp({ port: 20_001 }),
+    tcp({ port: 20_003, ports: 2, kind: "UDP" }),
+  ]);
+  expect(server.ports.names).toEqual(["tcp:20001", "udp:20003", "udp:20004"]);
+  session.end();
+  await server.afterHold();
+  expect(server.ports.names).toEqual([]);
+});
+
+test("a client that comes back takes over its open ports, and they stay open", async () => {
+  const server = new Server();
+  const first = await server.register([tcp({ port: 20_001 })]);
+  const second = await server.register([tcp({ port: 20_001 })]);
+  first.end();
+  await server.afterHold();
+  expect(server.ports.names).toEqual(["tcp:20001"]);
+  second.end();
+  await server.afterHold();
+  expect(server.ports.names).toEqual([]);
+});
+
+test("a client gets the same free port each time, and two clients two", async () => {
+  const server = new Server();
+  const first = await server.register([tcp()]);
+  const other = await server.register([tcp()], "another");
+  expect(first.publicNames).not.toEqual(other.publicNames);
+  expect(first.tunnels[0]!.url).toBe(`tcp://example.com:${first.publicNames[0]!.slice(4)}`);
+  first.end();
+  await server.afterHold();
+  expect((await server.register([tcp()])).publicNames).toEqual(first.publicNames);
+});
+
+test("its port is kept for a client that has left, also from clients with the same key", async () => {
+  const server = new Server({ free: { from: 20_000, to: 20_001 } });
+  const first = await server.register([tcp()]);
+  first.end();
+  const other = await server.register([tcp()], "another");
+  expect(other.publicNames).not.toEqual(first.publicNames);
+  await expect(server.register([tcp()], "third")).rejects.toMatchObject({ code: "port_taken" });
+  expect((await server.register([tcp()])).publicNames).toEqual(first.publicNames);
+});
+
+test("ports with a number come first, and several are found in a row", async () => {
+  const server = new Server({ free: { from: 20_000, to: 20_004 } });
+  const tunnels = await server.prepare([tcp({ ports: 2 }), tcp({ port: 20_002 })]);
+  const [chosen, named] = tunnels.map(publicNamesOf);
+  expect(named).toEqual(["tcp:20002"]);
+  expect([
+    ["tcp:20000", "tcp:20001"],
+    ["tcp:20003", "tcp:20004"],
+  ]).toContainEqual(chosen);
+});
+
+test("free ports that other programs have are passed over", async () => {
+  const server = new Server({ free: { from: 20_000, to: 20_002 } });
+  server.ports.taken.set("tcp:20000", "EADDRINUSE").set("tcp:20002", "EADDRINUSE");
+  expect((await server.register([tcp()])).publicNames).toEqual(["tcp:20001"]);
+});
+
+test.each([
+  ["EADDRINUSE", "port_taken", "another program on the server has it"],
+  ["EACCES", "name_refused", "CAP_NET_BIND_SERVICE"],
+  ["EMFILE", "port_taken", "EMFILE"],
+])("at %s all of a client's ports close again, and it is told why", async (code, error, words) => {
+  const server = new Server();
+  server.ports.taken.set("tcp:20005", code);
+  const wanted = [tcp({ port: 20_001 }), tcp({ port: 20_005 })];
+  await expect(server.register(wanted)).rejects.toMatchObject({
+    code: error,
+    message: expect.stringContaining(words),
+  });
+  expect(server.ports.names).toEqual([]);
+});
+
+test("ports of a client that is gone before it is registered are closed", async () => {
+  const server = new Server();
+  server.registry.abandon(await server.prepare([tcp({ port: 20_001 })]));
+  expect(server.ports.names).toEqual([]);
+});
+
+test("a port is not opened for a client whose other name is taken", async () => {
+  const server = new Server();
+  await server.register([tcp({ port: 20_001 })]);
+  const wanted = [tcp({ port: 20_001 }), tcp({ port: 20_002 })];
+  await expect(server.register(wanted, "thief", OTHER)).rejects.toMatchObject({ code: "name_refused" });
+  expect(server.ports.names).toEqual(["tcp:20001"]);
+});
+
+test("clients that ask at once get different ports", async () => {
+  const server = new Server();
+  const names = await Promise.all(
+    ["a", "b", "c", "d", "e"].map(
+      async (clientId) => (await server.register([tcp()], clientId)).publicNames[0]!,
+    ),
+  );
+  expect(new Set(names).size).toBe(5);
+  expect(server.ports.names).toEqual(names.toSorted());
+});
+
+test("a visitor's port leads to the client, with the offset of one of several", async () => {
+  const server = new Server();
+  await server.register([tcp({ port: 20_001, ports: 2, name: "range" })]);
+  expect(server.registry.findPortRoute("TCP", 20_002)).toMatchObject({ tunnel: "range", key: "home" });
+  expect(server.registry.findPortRoute("UDP", 20_002)).toBeUndefined();
+  expect(server.registry.findPortRoute("TCP", 20_003)).toBeUndefined();
+});
+
+test("a hostname that one key serves over HTTP is not another's over TLS", async () => {
+  const server = new Server();
+  await server.register([{ ...tcp(), kind: "HTTP", subdomain: "app" }]);
+  const wanted: TunnelRequest[] = [{ ...tcp(), kind: "TLS", subdomain: "app" }];
+  await expect(server.register(wanted, "thief", OTHER)).rejects.toMatchObject({ code: "name_refused" });
+  expect((await server.register(wanted)).publicNames).toEqual(["tls:app.example.com"]);
+});
