@@ -152,7 +152,7 @@ export async function startServer(
     async stop(graceMs) {
       grpc.stopListening();
       registry.drain(graceMs);
-      await Promise.all([edge, tcp, tls].map((each) => each?.stop(graceMs)));
+      await Promise.all([edge.stop(graceMs), tcp.stop(graceMs), tls?.stop(graceMs)]);
       registry.end();
       keys.close();
       // A timer without a reference would let the process end here, with nothing told.
