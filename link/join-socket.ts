@@ -45,6 +45,8 @@ class Join implements StreamHandler {
   #unpaid = false;
   /** Bytes written to the socket, and not yet given back to the stream. */
   #owedBytes = 0;
+  /** Bytes that the socket has let go, and that are not paid for. */
+  #unpaidBytes = 0;
   #socketEnded = false;
   #streamEnded = false;
   #over = false;
@@ -60,7 +62,11 @@ class Join implements StreamHandler {
         this.#unpaid = false;
         this.#readOn();
       };
-      tolls.toSocket.onPaid = (bytes) => stream.consumed(bytes);
+      tolls.toSocket.onPaid = (bytes) => {
+        if (this.#unpaidBytes === 0) return;
+        this.#unpaidBytes -= bytes;
+        stream.consumed(bytes);
+      };
     }
     socket.on("data", (chunk: Buffer) => this.pass(chunk));
     socket.on("drain", () => this.#settle());
@@ -120,7 +126,9 @@ class Join implements StreamHandler {
   #settle(): void {
     const bytes = this.#owedBytes;
     this.#owedBytes = 0;
-    if (bytes > 0 && this.#tolls?.toSocket.spend(bytes) !== false) this.#stream.consumed(bytes);
+    if (bytes === 0) return;
+    if (this.#tolls?.toSocket.spend(bytes) === false) this.#unpaidBytes += bytes;
+    else this.#stream.consumed(bytes);
   }
 
   #endStream(): void {
@@ -132,8 +140,10 @@ class Join implements StreamHandler {
 
   #socketClosed(): void {
     if (!this.#socketEnded || !this.#streamEnded) this.#lost("closed");
-    // Whatever is left of both directions' bytes, nobody will read it.
-    this.#settle();
+    // Whatever is left of both directions' bytes, nobody will read it, nor pay for it.
+    const bytes = this.#owedBytes + this.#unpaidBytes;
+    this.#owedBytes = this.#unpaidBytes = 0;
+    if (bytes > 0) this.#stream.consumed(bytes);
   }
 
   #lost(detail: string): void {

@@ -15,6 +15,8 @@ export interface RelayOutcome {
 }
 
 const NOTHING = Buffer.alloc(0);
+/** A service that vanished without a word is noticed, be the connection ever so quiet. */
+const KEEP_ALIVE_MS = 60_000;
 
 /** Carries a stream's bytes to a local service and back, whatever they are. */
 export function relayBytes(
@@ -23,6 +25,7 @@ export function relayBytes(
   { service, finished }: { service: LocalService; finished: (outcome: RelayOutcome) => void },
 ): void {
   const socket = service.dial(open.portOffset ?? 0);
+  socket.setKeepAlive(true, KEEP_ALIVE_MS);
   const { target } = service;
   let failure: Pick<RelayOutcome, "failure" | "detail"> = {};
   // Ahead of those that join the two: why dialling failed is for both ends to know.

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { describe, expect, test } from "vitest";
-import { joinSocket, type JoinOptions } from "../../link/join-socket.ts";
+import { joinSocket, type JoinOptions, type Toll } from "../../link/join-socket.ts";
 import type { StreamFailure } from "../../link/stream.ts";
 import { FakeStream } from "../support/fake-stream.ts";
 import { RawBackend, type RawConnection } from "../support/raw-backend.ts";
@@ -16,7 +16,10 @@ interface Joined {
   closed: Closed[];
 }
 
-async function join(backend: RawBackend, options: Pick<JoinOptions, "early"> = {}): Promise<Joined> {
+async function join(
+  backend: RawBackend,
+  options: Pick<JoinOptions, "early" | "tolls"> = {},
+): Promise<Joined> {
   const socket = connect({ ...backend.target, allowHalfOpen: true });
   await once(socket, "connect");
   const stream = new FakeStream();
@@ -230,4 +233,72 @@ test("what the stream sent before its end arrives, however slow the socket", asy
   peer.resume();
   await peer.untilEnded();
   expect(peer.receivedBytes).toBe(200_000);
+});
+
+/** Pays when it is told to. */
+class HeldToll implements Toll {
+  onReady = (): void => {};
+  onPaid = (_bytes: number): void => {};
+  spentBytes = 0;
+  pays = false;
+
+  spend(bytes: number): boolean {
+    this.spentBytes += bytes;
+    return this.pays;
+  }
+}
+
+async function joinedWithToll(backend: RawBackend) {
+  const tolls = { fromSocket: new HeldToll(), toSocket: new HeldToll() };
+  return { ...(await join(backend, { tolls })), tolls };
+}
+
+describe("with a toll", () => {
+  test("what is read goes on at once, and no more is read until it is paid", async () => {
+    await using backend = await RawBackend.start();
+    const { stream, socket, peer, tolls } = await joinedWithToll(backend);
+    await peer.send("first");
+    await stream.until(() => stream.writtenBytes === 5);
+    expect(socket.isPaused()).toBe(true);
+    tolls.fromSocket.onReady();
+    await peer.send("second");
+    await stream.until(() => stream.writtenBytes === 11);
+    expect(tolls.fromSocket.spentBytes).toBe(11);
+  });
+
+  test("a stream that is full and a toll that is not paid must both give way", async () => {
+    await using backend = await RawBackend.start();
+    const { stream, socket, peer, tolls } = await joinedWithToll(backend);
+    stream.stall();
+    await peer.send("first");
+    await stream.until(() => stream.writtenBytes === 5);
+    tolls.fromSocket.onReady();
+    expect(socket.isPaused()).toBe(true);
+    stream.unstall();
+    expect(socket.isPaused()).toBe(false);
+  });
+
+  test("what is written is given back to the stream as it is paid", async () => {
+    await using backend = await RawBackend.start();
+    const { stream, peer, tolls } = await joinedWithToll(backend);
+    stream.feed("0123456789");
+    expect((await peer.take(10)).toString()).toBe("0123456789");
+    expect(tolls.toSocket.spentBytes).toBe(10);
+    expect(stream.unreadBytes).toBe(10);
+    tolls.toSocket.onPaid(4);
+    expect(stream.unreadBytes).toBe(6);
+  });
+
+  test("a socket that closes owes nothing, and nothing is given back twice", async () => {
+    await using backend = await RawBackend.start();
+    const { stream, socket, peer, tolls } = await joinedWithToll(backend);
+    stream.feed("0123456789");
+    stream.finish();
+    await peer.untilEnded();
+    peer.end();
+    if (!socket.closed) await once(socket, "close");
+    expect(stream.unreadBytes).toBe(0);
+    tolls.toSocket.onPaid(10);
+    expect(stream.unreadBytes).toBe(0);
+  });
 });
