@@ -1,7 +1,7 @@
 import type { ContenderKind } from "../contender.ts";
 import { bore } from "./bore.ts";
 import { chisel } from "./chisel.ts";
-import { culvert, culvertPlain } from "./culvert.ts";
+import { culvert, culvertPlain, culvertTcp } from "./culvert.ts";
 import { direct } from "./direct.ts";
 import { frp, frpTls } from "./frp.ts";
 import { localtunnel } from "./localtunnel.ts";
@@ -16,6 +16,7 @@ export const OURS = culvert.name;
 export const CONTENDERS: readonly ContenderKind[] = [
   culvert,
   culvertPlain,
+  culvertTcp,
   ssh,
   localtunnel,
   frpTls,

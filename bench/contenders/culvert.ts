@@ -2,6 +2,7 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { ContenderKind, StartOptions } from "../contender.ts";
+import { freePort } from "../free-port.ts";
 import { Program } from "../program.ts";
 import { runTool } from "../tool.ts";
 import { Tunnel } from "./tunnel.ts";
@@ -13,13 +14,20 @@ const CLIENT = fileURLToPath(new URL("../../client/main.js", import.meta.url));
 export const culvert: ContenderKind = {
   name: "culvert",
   title: "culvert",
-  start: (options) => start(culvert, "auto", options),
+  start: (options) => start(culvert, { tls: "auto", type: "http" }, options),
 };
 
 export const culvertPlain: ContenderKind = {
   name: "culvert-plain",
   title: "culvert, no TLS",
-  start: (options) => start(culvertPlain, "off", options),
+  start: (options) => start(culvertPlain, { tls: "off", type: "http" }, options),
+};
+
+/** A port, with TLS: what most others do for all that comes. */
+export const culvertTcp: ContenderKind = {
+  name: "culvert-tcp",
+  title: "culvert, TCP",
+  start: (options) => start(culvertTcp, { tls: "auto", type: "tcp" }, options),
 };
 
 export interface CulvertServer {
@@ -32,18 +40,21 @@ export interface CulvertServer {
 
 async function start(
   kind: ContenderKind,
-  tls: "auto" | "off",
+  { tls, type }: { tls: "auto" | "off"; type: "http" | "tcp" },
   { backend, road, directory }: StartOptions,
 ): Promise<Tunnel> {
+  const target = `127.0.0.1:${backend.port}`;
   const server = await startCulvertServer({ tls, road, directory });
   try {
     const { host, port } = await road.toServer(server.grpcPort);
-    const key = await server.createKey(`${host}:${port}`, ["--tunnel", `bench=127.0.0.1:${backend.port}`]);
+    const publicPort = type === "tcp" ? await freePort() : server.httpPort;
+    const tunnel = type === "tcp" ? `bench=tcp:${target}@${publicPort}` : `bench=${target}`;
+    const key = await server.createKey(`${host}:${port}`, ["--tunnel", tunnel]);
     const command = [...road.atClient, process.execPath, CLIENT, "--data-dir", join(directory, "client")];
     if (tls === "off") command.push("--plaintext");
     return new Tunnel({
       kind,
-      entrance: { host: "127.0.0.1", port: server.httpPort, hostname: "bench.localhost" },
+      entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
       server: server.program,
       startClient: () =>
         new Program({
@@ -70,7 +81,7 @@ export async function startCulvertServer({
   const config = join(directory, "config.yaml");
   writeFileSync(
     config,
-    `http: { listen: "127.0.0.1:0" }\ngrpc: { listen: "${road.serverHost}:0", tls: ${tls} }\ndata_dir: ./server\n`,
+    `http: { listen: "127.0.0.1:0" }\ntcp: { listen: 127.0.0.1 }\ngrpc: { listen: "${road.serverHost}:0", tls: ${tls} }\ndata_dir: ./server\n`,
   );
   const program = new Program({
     name: "culvert's server",

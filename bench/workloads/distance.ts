@@ -13,7 +13,7 @@ type Distant = Exclude<RoadName, "here">;
 
 const TITLES: Record<Distant, string> = { far: "100 ms", lossy: "100 ms, 1 % loss" };
 /** Those that can be told where to connect. */
-const CONTENDERS = ["culvert", "culvert-plain", "ssh", "frp-tls", "rathole-noise", "direct"];
+const CONTENDERS = ["culvert", "culvert-plain", "culvert-tcp", "ssh", "frp-tls", "rathole-noise", "direct"];
 /** Windows grow before the speed counts. */
 const GROW_MS = 3_000;
 
