@@ -1,5 +1,6 @@
 import { TunnelError } from "../link/errors.ts";
 import type { Kind, TargetTls, Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
+import { MAX_PORT } from "../link/port-range.ts";
 import { formatTarget, parseTarget, type Target } from "../link/target.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
@@ -18,8 +19,6 @@ import {
 
 /** What visitors may have sent that the local services have not read: less than a server's, since one machine's take it. */
 const UNREAD_LIMIT_BYTES = 128 * 1024 * 1024;
-
-const MAX_PORT = 65_535;
 
 /** A tunnel that the client asks for, the target being its own choice. */
 export interface WantedTunnel {

@@ -1,6 +1,7 @@
 import path from "node:path";
 import { z } from "zod";
 import type { TargetTls } from "../link/messages.ts";
+import type { PortRange } from "../link/port-range.ts";
 import { formatTarget, parseTarget } from "../link/target.ts";
 import { isAddressRange } from "../runtime/address-ranges.ts";
 import { ConfigError } from "../runtime/config-error.ts";
@@ -21,7 +22,6 @@ import {
   tunnelHostname,
   type ConfigFiles,
 } from "./config-check.ts";
-import type { PortRange } from "./routing/place.ts";
 import type { KeyTunnel } from "./access/key-ring.ts";
 import { durationMs, limitOptions, type Limits } from "./limits.ts";
 import {

@@ -3,6 +3,7 @@
  * Asked about resolved addresses, at the moment of dialling.
  */
 import { isIP } from "node:net";
+import type { PortRange } from "../../link/port-range.ts";
 import type { Target } from "../../link/target.ts";
 import { AddressRanges } from "../../runtime/address-ranges.ts";
 import { plainAddress } from "../../runtime/ip-address.ts";
@@ -23,11 +24,6 @@ export interface Consent {
 
 /** Asked with an address in its plain spelling. */
 type Rule = (address: string, port: number, host: string) => boolean;
-
-interface PortRange {
-  from: number;
-  to: number;
-}
 
 /**
  * Reads `--allow` rules. Without any: loopback only; rules add to that.

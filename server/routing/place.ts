@@ -18,14 +18,6 @@ export interface PortPlace {
 
 export type PortKind = "TCP" | "UDP";
 
-export interface PortRange {
-  from: number;
-  to: number;
-}
-
-/** How many ports one tunnel may have. */
-export const MAX_PORTS = 1_000;
-
 /**
  * The public names that a place takes: `app.example.com`, `tls:app.example.com`, `tcp:2222`, `udp:53`. None yet for a port that
  * is still to be chosen.

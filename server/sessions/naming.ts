@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Tunnel, TunnelRequest } from "../../link/messages.ts";
+import { MAX_PORT, MAX_PORTS, type PortRange } from "../../link/port-range.ts";
 import { hostOf, parseTarget } from "../../link/target.ts";
 import { namesOf, type Key } from "../access/key-ring.ts";
 import {
@@ -9,20 +10,11 @@ import {
   splitHostPort,
   wildcardsOver,
 } from "../routing/hostname.ts";
-import {
-  MAX_PORTS,
-  type Place,
-  portName,
-  type PortKind,
-  type PortPlace,
-  type PortRange,
-  publicNamesOf,
-} from "../routing/place.ts";
+import { type Place, portName, type PortKind, type PortPlace, publicNamesOf } from "../routing/place.ts";
 import type { ProxyProtocol, TunnelLimits } from "../routing/route.ts";
 
 /** A client may have the server wait longer than its own limit, within what a connection can be expected to last. */
 const MAX_TIMEOUT_MS = 24 * 3_600_000;
-const MAX_PORT = 65_535;
 
 /** A tunnel of a session, with the place that it claims. */
 export type SessionTunnel = Omit<Tunnel, "kind" | "ports"> &

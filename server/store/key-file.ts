@@ -2,11 +2,12 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
+import { MAX_PORTS, type PortRange } from "../../link/port-range.ts";
 import { parseTarget } from "../../link/target.ts";
 import { fileErrorInWords } from "../../runtime/file-error.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { writeFileAtomically } from "../../runtime/state-directory.ts";
-import { MAX_PORTS, type Place, type PortRange } from "../routing/place.ts";
+import type { Place } from "../routing/place.ts";
 import { withLock } from "./file-lock.ts";
 
 /** A tunnel that the server maps to a key. */
