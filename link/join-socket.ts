@@ -103,7 +103,9 @@ class Join implements StreamHandler {
 
   end(): void {
     this.#streamEnded = true;
-    this.#socket.end();
+    // An end ahead of the connection is forgotten by node:net when it goes on to the next address of a name.
+    if (this.#socket.connecting) this.#socket.once("connect", () => this.#socket.end());
+    else this.#socket.end();
     this.#finishWhenEnded();
   }
 

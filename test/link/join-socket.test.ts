@@ -60,6 +60,30 @@ test("a socket may still be connecting", async () => {
   expect(peer.text).toBe("first");
 });
 
+test("a stream that ends while its socket tries the addresses of a name ends the socket", async () => {
+  await using backend = await RawBackend.start();
+  const { port } = backend.target;
+  const socket = connect({
+    host: "two-addresses.test",
+    port,
+    allowHalfOpen: true,
+    autoSelectFamily: true,
+    lookup: (_host, _options, callback) =>
+      process.nextTick(callback, null, [
+        // Nothing listens there.
+        { address: "127.0.0.2", family: 4 },
+        { address: "127.0.0.1", family: 4 },
+      ]),
+  });
+  const stream = new FakeStream();
+  joinSocket(stream, socket);
+  stream.feed("first");
+  stream.finish();
+  const peer = await backend.connection(0);
+  await peer.untilEnded();
+  expect(peer.text).toBe("first");
+});
+
 test("the stream's half-close leaves the other direction open", async () => {
   await using backend = await RawBackend.start();
   const { stream, socket, peer, closed } = await join(backend);
