@@ -1,3 +1,4 @@
+import { formatTargetRange } from "../link/byte-target.ts";
 import { TunnelError } from "../link/errors.ts";
 import type { Kind, TargetTls, Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
 import { MAX_PORT } from "../link/port-range.ts";
@@ -167,8 +168,9 @@ export class TunnelClient {
   }
 
   #announce(tunnels: Tunnel[]): void {
-    for (const { name, url, target } of tunnels) {
-      this.#options.log.info({ tunnel: name, url, target }, "serving");
+    for (const tunnel of tunnels) {
+      const { name, url } = tunnel;
+      this.#options.log.info({ tunnel: name, url, target: wholeTarget(tunnel) }, "serving");
     }
   }
 }
@@ -188,6 +190,12 @@ function mappedService(tunnel: Tunnel, consent: Consent): LocalService | string 
   } catch (error) {
     return (error as Error).message;
   }
+}
+
+/** As people read it: of several ports the last one too. */
+function wholeTarget({ target, ports }: Tunnel): string {
+  const first = parseTarget(target);
+  return typeof first === "string" ? target : formatTargetRange({ target: first, ports: ports || 1 });
 }
 
 function withdraw(served: Map<number, LocalTunnel>): void {

@@ -2,8 +2,6 @@ import { accessSync, constants } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
 import type { TargetTls } from "../link/messages.ts";
-import { parseTarget, type SocketTarget, type Target, type TcpTarget } from "../link/target.ts";
-import { readTargetTls } from "../link/target-tls.ts";
 import { readConfigFile } from "../runtime/config-file.ts";
 import { addressOption, option } from "../runtime/config-option.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
@@ -11,7 +9,9 @@ import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
 import type { WantedTunnel } from "./client.ts";
 import { parseAllowRules } from "./local/consent.ts";
-import { hostnameOf, targetOptions } from "./target-options.ts";
+import { hostnameOf } from "./target-options.ts";
+import { checkTunnel, type ReadTunnel } from "./tunnel-check.ts";
+import { tunnelOptions, wantedTunnel } from "./tunnel-options.ts";
 
 /** What client.yaml says; every path is absolute. The command line may add to it. */
 export interface ClientConfig {
@@ -39,26 +39,7 @@ export interface LoadedClientConfig {
 // A secret put where its file's name belongs must not be shown either.
 const SECRETS = ["key", "key_file"];
 
-const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
-
 const file = option("expected the path of a file", (text) => text || undefined);
-
-const tunnelOptions = z.strictObject({
-  name: option('expected a name such as "web", of letters, digits, ".", "_" and "-"', (text) =>
-    NAME.test(text) ? text : undefined,
-  ).optional(),
-  type: z.literal("http"),
-  target: addressOption(parseTarget),
-  hostname: option(
-    'expected a hostname such as app.example.com, without scheme, port or path, or "*.example.com" or "*"',
-    publicNameOf,
-  ).optional(),
-  subdomain: option("expected a single label such as app, of letters, digits and hyphens", (text) =>
-    SUBDOMAIN.test(text) ? text.toLowerCase() : undefined,
-  ).optional(),
-  ...targetOptions,
-});
 
 const clientOptions = z.strictObject({
   server: addressOption(parseServerAddress).optional(),
@@ -158,24 +139,15 @@ function check(
   }
   if (!Array.isArray(tunnels)) return;
   const taken = new Map<string, number>();
-  tunnels.forEach((tunnel: Partial<ClientOptions["tunnels"][number]> | null, i) => {
-    if (tunnel?.hostname !== undefined && tunnel.subdomain !== undefined) {
-      report(["tunnels", i, "subdomain"], "a tunnel has one address: take out hostname or subdomain");
-    }
-    const { targetTls, problems } = readTargetTls(targetIn(tunnel), tunnel ?? {}, directory);
-    for (const { option, message } of problems) report(["tunnels", i, option], message);
+  tunnels.forEach((tunnel: ReadTunnel | null, i) => {
+    const at = ["tunnels", i];
+    const targetTls = checkTunnel(tunnel ?? {}, directory, (name, message) => report([...at, name], message));
     if (targetTls) found.targetTls.set(i, targetTls);
     if (typeof tunnel?.name !== "string") return;
     const first = taken.get(tunnel.name);
     if (first === undefined) taken.set(tunnel.name, i);
-    else report(["tunnels", i, "name"], `this name is taken by tunnels[${first}]: names are given once`);
+    else report([...at, "name"], `this name is taken by tunnels[${first}]: names are given once`);
   });
-}
-
-/** What could be read of it; in place of other things zod may have put an object of its own. */
-function targetIn(tunnel: { target?: unknown } | null): Target | undefined {
-  const target = tunnel?.target as Partial<TcpTarget & SocketTarget> | null | undefined;
-  return target?.host !== undefined || target?.path !== undefined ? (target as Target) : undefined;
 }
 
 function build(options: ClientOptions, directory: string, { keyFile, targetTls }: Found): ClientConfig {
@@ -191,22 +163,6 @@ function build(options: ClientOptions, directory: string, { keyFile, targetTls }
     tunnels: options.tunnels.map((tunnel, i) => wantedTunnel(tunnel, targetTls.get(i))),
     ...(dataDir !== undefined && { dataDir: path.resolve(directory, dataDir) }),
   };
-}
-
-function wantedTunnel(
-  { name, target, hostname, subdomain, ...options }: ClientOptions["tunnels"][number],
-  targetTls: TargetTls | undefined,
-): WantedTunnel {
-  const { host_header: hostHeader, timeout_ms: timeoutMs } = options;
-  return { kind: "HTTP", name, target, hostname, subdomain, targetTls, hostHeader, timeoutMs };
-}
-
-/** A wildcard for all names beneath a hostname, or for whatever no other name takes, too. */
-function publicNameOf(text: string): string | undefined {
-  if (text === "*") return text;
-  if (!text.startsWith("*.")) return hostnameOf(text);
-  const name = hostnameOf(text.slice(2));
-  return name && `*.${name}`;
 }
 
 function isAllowRule(text: string): boolean {

@@ -1,6 +1,5 @@
 #!/usr/bin/env node
-import { Option, type Command } from "commander";
-import { parseTarget, type Target } from "../link/target.ts";
+import { Option } from "commander";
 import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
 import { letHeapGrow } from "../runtime/heap-growth.ts";
 import { createLog } from "../runtime/log.ts";
@@ -9,6 +8,7 @@ import { onShutdownSignals } from "../runtime/shutdown.ts";
 import { TunnelClient } from "./client.ts";
 import { clientSettings, type ClientFlags } from "./settings.ts";
 import { clientId } from "./connection/client-id.ts";
+import { addTunnelCommands } from "./tunnel-commands.ts";
 
 /** How long open requests may take to finish once the client is told to stop. */
 const GRACE_MS = 30_000;
@@ -17,32 +17,7 @@ const program = newProgram(
   "tunnel-client",
   "Serves local services to the visitors of a tunnel-server. With the key alone: the tunnels that the server maps to it.",
 ).action(run);
-const http = program
-  .command("http")
-  .description("ask for a tunnel to a local web service")
-  .argument(
-    "<target>",
-    "PORT on this machine, HOST:PORT, https://HOST[:PORT], or unix:/PATH",
-    parsedBy(parseTarget),
-  )
-  .option(
-    "--subdomain <NAME>",
-    "a name under the server's domain; otherwise a generated one that stays the same",
-  )
-  .option(
-    "--hostname <HOST>",
-    'a whole hostname that the key may use, or "*" for whatever no other name takes',
-  )
-  .option("--name <NAME>", "what the tunnel is called in logs")
-  .option("--host-header <NAME>", 'what the service gets as Host; "target" for the target\'s own')
-  .option("--timeout-ms <N>", "how long the service may take to begin its answer")
-  .option("--insecure-target", "an https:// target may have any certificate")
-  .option("--target-ca <FILE>", "PEM certificates to trust, for an https:// target")
-  .option("--target-server-name <NAME>", "the name that the certificate of an https:// target must have")
-  .action((target: Target, _flags: unknown, command: Command) =>
-    run({ ...command.optsWithGlobals<ClientFlags>(), target }),
-  );
-for (const command of [program, http]) {
+for (const command of [program, ...addTunnelCommands(program, run)]) {
   command
     .addOption(
       new Option("--key <KEY>", "the access key; others can see it in ps: --key-file and TUNNEL_KEY hide it"),

@@ -12,3 +12,7 @@ export class CommandError extends Error {
     this.exitCode = exitCode;
   }
 }
+
+export function usageError(message: string): CommandError {
+  return new CommandError(USAGE_EXIT_CODE, message);
+}

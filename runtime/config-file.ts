@@ -71,6 +71,13 @@ export function isWorldReadable(path: string): boolean {
   return process.platform !== "win32" && (mode & 0o004) !== 0;
 }
 
+/** What a schema says of an option that it does not know. */
+export function unknownOption(name: string, known: readonly string[]): string {
+  const guess = nearest(name, known);
+  if (guess !== undefined) return `unknown option. Did you mean "${guess}"?`;
+  return `unknown option. Known here: ${known.join(", ")}`;
+}
+
 function readText(path: string): string {
   let bytes: Buffer;
   try {
@@ -104,17 +111,14 @@ function inOurWords(issue: z.core.$ZodRawIssue): string {
       return `expected at most ${issue.maximum}`;
     case "unrecognized_keys":
       // One line for each of `issue.keys`: only here is it known which options there are.
-      return issue.keys.map((key) => unknownOption(key, issue.inst)).join("\n");
+      return issue.keys.map((key) => unknownOption(key, optionsOf(issue.inst))).join("\n");
     default:
       return issue.message ?? "expected another value";
   }
 }
 
-function unknownOption(name: string, schema: unknown): string {
-  const shape = (schema as { shape?: object } | undefined)?.shape ?? {};
-  const guess = nearest(name, Object.keys(shape));
-  if (guess !== undefined) return `unknown option. Did you mean "${guess}"?`;
-  return `unknown option. Known here: ${Object.keys(shape).join(", ")}`;
+function optionsOf(schema: unknown): string[] {
+  return Object.keys((schema as { shape?: object } | undefined)?.shape ?? {});
 }
 
 /** Of alternatives, the one that the value looks like is what the person meant: its issues are the ones to show. */

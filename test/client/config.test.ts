@@ -62,6 +62,16 @@ test("client.example.yaml is read without a problem", () => {
         hostHeader: "target",
         timeoutMs: 600_000,
       },
+      { name: "ssh", kind: "TCP", target: { host: "127.0.0.1", port: 22 }, port: 2222, ports: 1 },
+      { name: "cameras", kind: "TCP", target: { host: "192.168.1.40", port: 6000 }, port: 6000, ports: 11 },
+      { name: "dns", kind: "UDP", target: { host: "192.168.1.1", port: 53 }, port: 5353, ports: 1 },
+      {
+        name: "mail",
+        kind: "TLS",
+        target: { host: "192.168.1.50", port: 993 },
+        hostname: "mail.example.com",
+        proxyProtocol: 2,
+      },
     ],
   });
 });
@@ -123,6 +133,25 @@ test("a tunnel's target is of any kind, with what goes for it", async () => {
   ]);
 });
 
+test("a tunnel of bytes has ports, or a hostname", () => {
+  const { tunnels } = load(`tunnels:
+  - { type: tcp, target: 22 }
+  - { type: tcp, target: "unix:/run/app.sock", port: 2222, proxy_protocol: v1 }
+  - { type: tcp, target: nas.lan:6000-6010 }
+  - { type: udp, target: 27015, port: 27015-27020 }
+  - { type: tls, target: 443 }
+  - { type: tls, target: "unix:/run/tls.sock", subdomain: App, proxy_protocol: v1 }
+`).config;
+  expect(tunnels).toEqual([
+    { kind: "TCP", target: { host: "127.0.0.1", port: 22 }, ports: 1 },
+    { kind: "TCP", target: { path: "/run/app.sock" }, port: 2222, ports: 1, proxyProtocol: 1 },
+    { kind: "TCP", target: { host: "nas.lan", port: 6000 }, ports: 11 },
+    { kind: "UDP", target: { host: "127.0.0.1", port: 27_015 }, port: 27_015, ports: 6 },
+    { kind: "TLS", target: { host: "127.0.0.1", port: 443 } },
+    { kind: "TLS", target: { path: "/run/tls.sock" }, subdomain: "app", proxyProtocol: 1 },
+  ]);
+});
+
 test.each([
   ["server: tunnel.example.com", "1:9  server: expected HOST:PORT such as tunnel.example.com:7000"],
   ["key: 'culvert a'", "1:6  key: expected an access key as the server printed it, got ******"],
@@ -180,7 +209,65 @@ test.each([
     "1:89  tunnels[0].target_server_name: means nothing for an insecure target",
   ],
   ["allow: ['unix:run/app.sock']", "1:9  allow[0]: expected an address range"],
-  ["tunnels: [{ type: tcp, target: 1 }]", "1:19  tunnels[0].type: expected http"],
+  ["tunnels: [{ type: ftp, target: 1 }]", '1:19  tunnels[0].type: expected http, tcp, udp or tls, got "ftp"'],
+  ["tunnels: [{ target: 1 }]", "1:11  tunnels[0].type: missing: expected http, tcp, udp or tls"],
+  [
+    "tunnels: [{ type: tcp, target: 'https://a' }]",
+    "1:32  tunnels[0].target: expected HOST:PORT such as 127.0.0.1:3000, without https:// since the bytes pass untouched",
+  ],
+  [
+    "tunnels: [{ type: udp, target: 'unix:/a' }]",
+    "1:32  tunnels[0].target: expected HOST:PORT such as 127.0.0.1:3000, since UDP goes to ports and not to UNIX sockets",
+  ],
+  ["tunnels: [{ type: tls, target: 1-2 }]", "1:32  tunnels[0].target: expected HOST:PORT"],
+  [
+    "tunnels: [{ type: tcp, target: 1, port: all }]",
+    '1:41  tunnels[0].port: expected a port such as 2222, or several such as 6000-6010, got "all"',
+  ],
+  [
+    "tunnels: [{ type: udp, target: 1-2, port: 5-7 }]",
+    '1:43  tunnels[0].port: expected 2 ports, as many as the target has, got "5-7"',
+  ],
+  [
+    "tunnels: [{ type: tcp, target: 'unix:/a', port: 5-7 }]",
+    "1:49  tunnels[0].port: expected one port, since a UNIX socket is one service",
+  ],
+  [
+    "tunnels: [{ type: tcp, target: 1, proxy_protocol: 2 }]",
+    "1:51  tunnels[0].proxy_protocol: expected v1 or v2, got 2",
+  ],
+  [
+    "tunnels: [{ type: tls, target: 1, hostname: a, subdomain: b }]",
+    "1:59  tunnels[0].subdomain: a tunnel has one address: take out hostname or subdomain",
+  ],
+  [
+    "tunnels: [{ type: http, target: 1, port: 80 }]",
+    "1:36  tunnels[0].port: means nothing for http: it is for tcp and udp",
+  ],
+  [
+    "tunnels: [{ type: tcp, target: 1, host_header: a }]",
+    "1:35  tunnels[0].host_header: means nothing for tcp: it is for http",
+  ],
+  [
+    "tunnels: [{ type: udp, target: 1, hostname: a }]",
+    "1:35  tunnels[0].hostname: means nothing for udp: it is for http and tls",
+  ],
+  [
+    "tunnels: [{ type: udp, target: 1, proxy_protocol: v1 }]",
+    "1:35  tunnels[0].proxy_protocol: means nothing for udp: it is for tcp and tls",
+  ],
+  [
+    "tunnels: [{ type: tls, target: 1, port: 443 }]",
+    "1:35  tunnels[0].port: means nothing for tls: it is for tcp and udp",
+  ],
+  [
+    "tunnels: [{ type: tcp, target: 1, ports: 1-2 }]",
+    '1:35  tunnels[0].ports: unknown option. Did you mean "port"?',
+  ],
+  [
+    "tunnels: [{ type: udp, target: 1, color: red }]",
+    "1:35  tunnels[0].color: unknown option. Known here: type, name, target, port",
+  ],
   ["tunnel: []", '1:1  tunnel: unknown option. Did you mean "tunnels"?'],
 ])("an impossible value is refused: %s", (text, problem) => {
   const problems = problemsOf(text);
@@ -203,6 +290,9 @@ tunnels:
   - { name: a, type: http, target: 1 }
   - { type: http, target: "https://", target_ca: 1, insecure_target: yes, target_server_name: "a b" }
   - just a word
+  - { name: "a b", type: tcp, target: "unix:/a", port: 1-2, host_header: x, insecure_target: true, prot: 1 }
+  - { type: udp, target: [1], port: { from: 1 }, hostname: a, subdomain: b }
+  - { type: tcp, target: { ports: 1 }, port: 1 }
 `).map((line) => /^client.yaml:([0-9:]+ {2}[^:]+): (.{12})/.exec(line)!.slice(1).join("|")),
   ).toEqual([
     "2:11  key_file|a client has",
@@ -216,6 +306,16 @@ tunnels:
     "10:70  tunnels[2].insecure_target|expected tru",
     "10:95  tunnels[2].target_server_name|expected a n",
     "11:5  tunnels[3]|expected opt",
+    "12:13  tunnels[4].name|expected a n",
+    "12:56  tunnels[4].port|expected one",
+    "12:61  tunnels[4].host_header|means nothin",
+    "12:77  tunnels[4].insecure_target|means nothin",
+    "12:100  tunnels[4].prot|unknown opti",
+    "13:26  tunnels[5].target|expected HOS",
+    "13:37  tunnels[5].port|expected a p",
+    "13:50  tunnels[5].hostname|means nothin",
+    "13:63  tunnels[5].subdomain|means nothin",
+    "14:26  tunnels[6].target|expected HOS",
   ]);
 });
 

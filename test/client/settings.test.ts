@@ -3,23 +3,39 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { clientSettings, type ClientFlags } from "../../client/settings.ts";
+import type { TypedTarget } from "../../client/typed-tunnel.ts";
 import { encodeAccessKey } from "../../link/access-key.ts";
+import { parseTcpTarget, type TargetRange } from "../../link/byte-target.ts";
+import { parsePortRange, type PortRange } from "../../link/port-range.ts";
 import { parseTarget, type Target } from "../../link/target.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
-/** What `tunnel-client http TARGET` with these options asks for. */
-function tunnelOf(target: string, flags: Partial<ClientFlags> = {}) {
+/** What a tunnel's command with these options asks for. */
+function typed(typed: TypedTarget, flags: Partial<ClientFlags> = {}) {
   const key = encodeAccessKey({
     keyId: randomBytes(8),
     secret: randomBytes(16),
     host: "tunnel.example.com",
     port: 7000,
   });
-  const { settings } = clientSettings({ key, target: parseTarget(target) as Target, ...flags }, {});
+  const { settings } = clientSettings({ key, typed, ...flags }, {});
   expect(settings.tunnels).toHaveLength(1);
   return settings.tunnels[0];
+}
+
+/** `tunnel-client http TARGET` */
+function tunnelOf(target: string, flags: Partial<ClientFlags> = {}) {
+  return typed({ kind: "HTTP", target: parseTarget(target) as Target }, flags);
+}
+
+/** `tunnel-client tcp TARGET`, or udp */
+function portsOf(kind: "TCP" | "UDP", target: string, port?: string, flags: Partial<ClientFlags> = {}) {
+  return typed(
+    { kind, target: parseTcpTarget(target) as TargetRange },
+    { ...(port !== undefined && { port: parsePortRange(port) as PortRange }), ...flags },
+  );
 }
 
 test("a tunnel's target is of any kind, with what goes for it", async () => {
@@ -66,4 +82,53 @@ test.each<[string, Partial<ClientFlags>, string]>([
 ])("for %s what cannot be is refused: %j", (target, flags, message) => {
   expect(() => tunnelOf(target, flags)).toThrow(CommandError);
   expect(() => tunnelOf(target, flags)).toThrow(message);
+});
+
+const here = (port: number): Target => ({ host: "127.0.0.1", port });
+
+test.each([
+  ["22", undefined, { target: here(22), ports: 1 }],
+  ["22", "2222", { target: here(22), port: 2222, ports: 1 }],
+  ["192.168.1.10:3389", "3389-3389", { target: { host: "192.168.1.10", port: 3389 }, port: 3389, ports: 1 }],
+  ["unix:/run/app.sock", "2222", { target: { path: "/run/app.sock" }, port: 2222, ports: 1 }],
+  ["6000", "7000-7010", { target: here(6000), port: 7000, ports: 11 }],
+  ["6000-6010", "7000-7010", { target: here(6000), port: 7000, ports: 11 }],
+  ["6000-6010", undefined, { target: here(6000), ports: 11 }],
+  ["64536", "1-1000", { target: here(64_536), port: 1, ports: 1_000 }],
+])("ports for %s at %s are as many in public as at the target", (target, port, wanted) => {
+  for (const kind of ["TCP", "UDP"] as const)
+    expect(portsOf(kind, target, port)).toEqual({ kind, ...wanted });
+});
+
+test.each([
+  ["6000-6010", "7000", "--port: expected 11 ports, as many as the target has"],
+  ["6000-6010", "7000-7009", "--port: expected 11 ports, as many as the target has"],
+  ["22", "1-1001", "--port: expected at most 1000 ports: a tunnel has no more"],
+  ["unix:/run/app.sock", "1-2", "--port: expected one port, since a UNIX socket is one service"],
+  ["64537", "1-1000", "--port: expected at most 999 ports: the target's end at 65535"],
+])("ports for %s at %s do not fit together", (target, port, message) => {
+  expect(() => portsOf("TCP", target, port)).toThrow(new CommandError(2, message));
+});
+
+test("a tunnel of bytes has the name, hostname and PROXY header that it was given", () => {
+  expect(portsOf("TCP", "22", undefined, { name: "ssh", proxyProtocol: "v1" })).toEqual({
+    kind: "TCP",
+    name: "ssh",
+    target: here(22),
+    ports: 1,
+    proxyProtocol: 1,
+  });
+  const tls: TypedTarget = { kind: "TLS", target: here(443) };
+  expect(typed(tls)).toEqual({ kind: "TLS", target: here(443) });
+  expect(typed(tls, { subdomain: "app", proxyProtocol: "v2", name: "web" })).toEqual({
+    kind: "TLS",
+    name: "web",
+    target: here(443),
+    subdomain: "app",
+    proxyProtocol: 2,
+  });
+  expect(typed(tls, { hostname: "app.example.com" })).toMatchObject({ hostname: "app.example.com" });
+  expect(() => typed(tls, { hostname: "app.example.com", subdomain: "app" })).toThrow(
+    "a tunnel has one address: pass --subdomain or --hostname, not both",
+  );
 });
