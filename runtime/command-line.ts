@@ -1,6 +1,7 @@
 import { Command, InvalidArgumentError } from "commander";
 import { USAGE_EXIT_CODE } from "./command-error.ts";
 import { ConfigError } from "./config-error.ts";
+import { nearest } from "./nearest.ts";
 import { VERSION } from "./version.ts";
 
 /** A program of this package, with `--help` and `--version`; subcommands have their own options behind their name. */
@@ -17,6 +18,7 @@ export function newProgram(name: string, description: string): Command {
 
 /** Reads the command line and runs what it says; an error ends up as one message and an exit code. */
 export async function runProgram(program: Command): Promise<void> {
+  if (program.commands.length > 0) nameUnknownCommands(program);
   try {
     await program.parseAsync();
   } catch (error) {
@@ -32,6 +34,19 @@ export function parsedBy<T extends object>(parse: (text: string) => T | string):
     if (typeof parsed === "string") throw new InvalidArgumentError(`${parsed}.`);
     return parsed;
   };
+}
+
+/** commander calls a word that is no command an argument too many, where a program does something without a command. */
+function nameUnknownCommands(program: Command): void {
+  const commands = program.commands.map((command) => command.name());
+  program.allowExcessArguments().hook("preAction", (_, running) => {
+    const [word] = running === program ? program.args : [];
+    if (word === undefined) return;
+    const guess = nearest(word, commands);
+    const hint = guess === undefined ? `Known here: ${commands.join(", ")}` : `Did you mean "${guess}"?`;
+    // The word is not shown: it may be a key without its option.
+    program.error(`error: unknown command. ${hint}`);
+  });
 }
 
 function messageOf(error: unknown): string {

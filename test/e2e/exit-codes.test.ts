@@ -206,6 +206,19 @@ describe("a client ends", () => {
       ["http", "1", "--subdomain", "a", "--hostname", "b", "--key", "KEY"],
       "not both",
     ],
+    ["a command is none", ["tpc", "22", "--key", "KEY"], 'unknown command. Did you mean "tcp"?'],
+    ["a key stands in the place of a command", ["KEY"], "unknown command. Known here: http, tcp, udp, tls"],
+    [
+      "a target of bytes has a scheme",
+      ["tcp", "https://nas", "--key", "KEY"],
+      "without https:// since the bytes pass untouched",
+    ],
+    [
+      "ports and target do not fit",
+      ["udp", "1-2", "--port", "1-3", "--key", "KEY"],
+      "--port: expected 2 ports, as many as the target has",
+    ],
+    ["an option is another command's", ["tls", "443", "--port", "443", "--key", "KEY"], "--port"],
     ["a target is none", ["http", "everywhere", "--key", "KEY"], "everywhere"],
     ["a rule is none", ["--allow", "all", "--allow", "10.0.0.0/33", "--key", "KEY"], "10.0.0.0/33"],
     ["the server's address is none", ["--server", "a b", "--key", "KEY"], "a b"],
@@ -240,6 +253,7 @@ describe("a server ends", () => {
   test.concurrent.each<[string, string[], string]>([
     ["an option is unknown", ["--no-such-option"], "--no-such-option"],
     ["an address is none", ["--http-listen", "here"], "here"],
+    ["a command is none", ["chekc"], 'unknown command. Did you mean "check"?'],
     ["its config is missing", ["--config", "/nowhere/config.yaml"], "/nowhere/config.yaml"],
   ])("with 2 where %s", async (_name, args, said) => {
     const { code, output } = await runProgram(SERVER, args);
