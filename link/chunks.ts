@@ -7,6 +7,9 @@ export const MAX_CHUNK_BYTES = 65_536;
 
 export const END = 1;
 export const TRAILERS = 2;
+export const DATAGRAM = 4;
+/** The most that UDP carries over IPv4: 65,535 without 20 of IP's header and 8 of its own (RFC 768). */
+export const MAX_DATAGRAM_BYTES = 65_507;
 
 export function chunkHeader(stream: number, flags: number, length: number): Buffer {
   const header = Buffer.allocUnsafe(CHUNK_HEADER_BYTES);
@@ -15,12 +18,15 @@ export function chunkHeader(stream: number, flags: number, length: number): Buff
   return header;
 }
 
-/** Told of each piece of payload as it comes; a chunk cut by a slice boundary comes in pieces, its flags with the last. */
+/**
+ * Told of each piece of payload as it comes; a chunk cut by a slice boundary comes in pieces, its flags with the last. Trailers
+ * and datagrams come whole.
+ */
 export type ChunkListener = (stream: number, flags: number, payload: Buffer) => void;
 
 const EMPTY = Buffer.alloc(0);
 
-/** Reads runs of chunks from slices split anywhere, without copying payload; only trailers are gathered. */
+/** Reads runs of chunks from slices split anywhere, without copying payload; only what must come whole is gathered. */
 export class ChunkReader {
   readonly #listener: ChunkListener;
   readonly #header = Buffer.alloc(CHUNK_HEADER_BYTES);
@@ -73,7 +79,10 @@ export class ChunkReader {
           `a chunk of ${this.#remaining} bytes, over the limit of ${MAX_CHUNK_BYTES}`,
         );
       }
-      if (this.#flags !== 0 && this.#flags !== END && this.#flags !== (END | TRAILERS)) {
+      if (this.#flags === DATAGRAM) {
+        if (this.#remaining > MAX_DATAGRAM_BYTES)
+          throw new TunnelError("protocol", `a datagram of ${this.#remaining} bytes`);
+      } else if (this.#flags !== 0 && this.#flags !== END && this.#flags !== (END | TRAILERS)) {
         throw new TunnelError("protocol", `a chunk with unknown flags ${this.#flags}`);
       }
     }
@@ -83,14 +92,18 @@ export class ChunkReader {
   #payload(payload: Buffer): void {
     const last = this.#remaining === 0;
     if (last) this.#headerBytes = 0;
-    if ((this.#flags & TRAILERS) === 0) {
+    if ((this.#flags & (TRAILERS | DATAGRAM)) === 0) {
       this.#listener(this.#stream, last ? this.#flags : 0, payload);
+      return;
+    }
+    if (last && this.#gathered.length === 0) {
+      this.#listener(this.#stream, this.#flags, payload);
       return;
     }
     this.#gathered.push(payload);
     if (!last) return;
-    const trailers = Buffer.concat(this.#gathered);
+    const whole = Buffer.concat(this.#gathered);
     this.#gathered = [];
-    this.#listener(this.#stream, this.#flags, trailers);
+    this.#listener(this.#stream, this.#flags, whole);
   }
 }

@@ -66,9 +66,14 @@ export class ReceiveWindow implements UnreadHolder {
   /** Counts bytes that arrived. `false`: the other end sent more than it had credit for. */
   received(bytes: number): boolean {
     if (bytes > this.#creditBytes) return false;
-    this.#creditBytes -= bytes;
-    this.#unreadBytes += bytes;
-    this.#connection.unreadBytes += bytes;
+    this.#take(bytes);
+    return true;
+  }
+
+  /** Counts a datagram that arrived; it cannot be cut, so some credit is enough for all of it. `false`: there was none. */
+  receivedDatagram(bytes: number): boolean {
+    if (this.#creditBytes <= 0) return false;
+    this.#take(bytes);
     return true;
   }
 
@@ -125,6 +130,12 @@ export class ReceiveWindow implements UnreadHolder {
 
   shed(): void {
     this.#stream.shed();
+  }
+
+  #take(bytes: number): void {
+    this.#creditBytes -= bytes;
+    this.#unreadBytes += bytes;
+    this.#connection.unreadBytes += bytes;
   }
 
   #hold(): void {

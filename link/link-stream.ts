@@ -1,7 +1,8 @@
-import { chunkHeader, END, MAX_CHUNK_BYTES, TRAILERS } from "./chunks.ts";
+import { chunkHeader, DATAGRAM, END, MAX_CHUNK_BYTES, TRAILERS } from "./chunks.ts";
 import { ReceiveWindow, type WindowBudget } from "./credit.ts";
+import { type DatagramBudget, DatagramQueue } from "./datagram-queue.ts";
 import { TunnelError } from "./errors.ts";
-import type { Accept, Open, ResetCode } from "./messages.ts";
+import type { Accept, Kind, Open, ResetCode } from "./messages.ts";
 import type { ChunkSource, SendQueue } from "./send-queue.ts";
 import { SILENT, type LinkStream, type StreamFailure, type StreamHandler } from "./stream.ts";
 import type { UnreadBudget, UnreadHolder } from "./unread-budget.ts";
@@ -20,6 +21,7 @@ export interface StreamOwner {
   readonly queue: SendQueue;
   readonly windows: WindowBudget;
   readonly unread: UnreadBudget;
+  readonly datagrams: DatagramBudget;
   /** The stream is over; its id means nothing any more. */
   forget(stream: MuxStream): void;
   /** Runs a handler's callback, on a link that is over too; what it throws ends the link. */
@@ -42,6 +44,8 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
 
   #credit: number;
   #queue: Buffer[] | undefined;
+  /** In place of `#queue`, for a stream of kind UDP. */
+  readonly #datagrams: DatagramQueue | undefined;
   #trailers: Buffer | undefined;
   #paused = false;
   /** The head that may still be unsent, so that an end right behind it can be folded into it. */
@@ -50,6 +54,7 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
 
   constructor(options: {
     id: number;
+    kind: Kind;
     owner: StreamOwner;
     /** Whether this end opened the stream. */
     opener: boolean;
@@ -63,6 +68,7 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     this.handler = options.handler;
     this.#owner = options.owner;
     this.#credit = options.credit;
+    if (options.kind === "UDP") this.#datagrams = new DatagramQueue(options.owner.datagrams);
     this.#window = new ReceiveWindow({
       connection: options.owner.windows,
       process: options.owner.unread,
@@ -111,13 +117,20 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     return false;
   }
 
+  send(datagram: Buffer): boolean {
+    if (this.#over || this.#sending !== "open" || !this.#datagrams?.push(datagram)) return false;
+    this.#owner.queue.ready(this, 0);
+    return true;
+  }
+
   end(trailers?: Buffer): void {
     if (this.#over || this.#sending !== "open") return;
     if (trailers && trailers.length > MAX_CHUNK_BYTES) {
       this.reset("INTERNAL", `a trailer section of ${trailers.length} bytes does not fit a chunk`);
       return;
     }
-    if (!trailers && this.queuedBytes === 0 && this.#head && this.#headBatch === this.#owner.queue.batch) {
+    const nothingWaits = this.queuedBytes === 0 && !this.#datagrams?.first;
+    if (!trailers && nothingWaits && this.#head && this.#headBatch === this.#owner.queue.batch) {
       this.#head.end = true;
       this.#endSending();
       return;
@@ -170,13 +183,24 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
   receiveData(chunk: Buffer): void {
     if (this.#over) return;
     if (this.#receiving !== "open") throw violation(this.id, `data while ${this.#receiving}`);
-    const window = this.#window;
-    const lagging = window.unreadBytes > 0;
-    if (!window.received(chunk.length)) throw violation(this.id, "more data than credit");
+    if (this.#datagrams) throw violation(this.id, "bytes among datagrams");
+    const lagging = this.#window.unreadBytes > 0;
+    if (!this.#window.received(chunk.length)) throw violation(this.id, "more data than credit");
     const kept = this.#mayKeep(chunk, lagging) ? chunk : copyOf(chunk);
     this.handler.data(kept);
-    if (window.unreadBytes === 0) return;
-    window.waits(WAITING_CHUNK_BYTES + (pins(kept, PINNED_TIMES) ? kept.buffer.byteLength : 0));
+    this.#countWaiting(kept);
+  }
+
+  receiveDatagram(datagram: Buffer): void {
+    if (this.#over) return;
+    if (this.#receiving !== "open") throw violation(this.id, `a datagram while ${this.#receiving}`);
+    if (!this.#datagrams) throw violation(this.id, "a datagram among bytes");
+    const lagging = this.#window.unreadBytes > 0;
+    if (!this.#window.receivedDatagram(datagram.length))
+      throw violation(this.id, "a datagram without credit");
+    const kept = this.#mayKeep(datagram, lagging) ? datagram : copyOf(datagram);
+    this.handler.datagram?.(kept);
+    this.#countWaiting(kept);
   }
 
   receiveEnd(trailers: Buffer | undefined): void {
@@ -221,12 +245,13 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
   get sendable(): boolean {
     // What is written before the answer's head waits for it.
     if (!this.#accepted) return false;
-    if (this.queuedBytes > 0) return this.#credit > 0;
+    if (this.queuedBytes > 0 || this.#datagrams?.first) return this.#credit > 0;
     return this.#sending === "ending";
   }
 
   takeChunk(into: Buffer[]): number {
     this.#head = undefined;
+    if (this.#datagrams) return this.#takeDatagrams(this.#datagrams, into);
     const headerAt = into.length;
     into.push(EMPTY);
     const bytes = this.#takePayload(Math.min(MAX_CHUNK_BYTES, this.#credit), into);
@@ -273,6 +298,21 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     return bytes;
   }
 
+  #takeDatagrams(queue: DatagramQueue, into: Buffer[]): number {
+    let room = MAX_CHUNK_BYTES;
+    for (let next = queue.first; next && next.length <= room && this.#credit > 0; next = queue.first) {
+      queue.shift();
+      into.push(chunkHeader(this.id, DATAGRAM, next.length), next);
+      room -= next.length;
+      this.#credit -= next.length;
+    }
+    if (!queue.first && this.#sending === "ending") {
+      into.push(chunkHeader(this.id, END, 0));
+      this.#endSending();
+    }
+    return 0;
+  }
+
   #sendHead(head: Open | Accept): void {
     this.#head = head;
     this.#headBatch = this.#owner.queue.batch;
@@ -294,6 +334,12 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     return !lagging || !pins(chunk, PINNED_TIMES);
   }
 
+  /** Of what has just been handed on: whether it waits is seen by what has not been given back. */
+  #countWaiting(kept: Buffer): void {
+    if (this.#window.unreadBytes === 0) return;
+    this.#window.waits(WAITING_CHUNK_BYTES + (pins(kept, PINNED_TIMES) ? kept.buffer.byteLength : 0));
+  }
+
   #finishWhenEnded(): void {
     if (this.#sending !== "ended" || this.#receiving !== "ended") return;
     this.#finish(this.handler.readsBehindEnd === true && this.#window.unreadBytes > 0);
@@ -311,6 +357,7 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     this.#over = true;
     this.#owner.queue.drop(this);
     this.#queue = undefined;
+    this.#datagrams?.clear();
     this.queuedBytes = 0;
     if (!readsOn) this.#window.close();
     this.#owner.forget(this);

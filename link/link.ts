@@ -1,6 +1,7 @@
 import type { Carrier } from "./carrier.ts";
-import { ChunkReader, END, TRAILERS } from "./chunks.ts";
+import { ChunkReader, DATAGRAM, END, TRAILERS } from "./chunks.ts";
 import { MIN_WINDOW_BYTES, WindowBudget } from "./credit.ts";
+import { DatagramBudget } from "./datagram-queue.ts";
 import { TunnelError } from "./errors.ts";
 import { MuxStream, type StreamOwner } from "./link-stream.ts";
 import type { Control, Open, ResetCode, SessionMessage } from "./messages.ts";
@@ -78,6 +79,7 @@ export class Link {
       queue: this.#queue,
       windows: new WindowBudget(),
       unread: this.#unread,
+      datagrams: new DatagramBudget(),
       forget: (stream) => this.#forget(stream),
       guard: (callback) => this.#contain(callback),
     };
@@ -112,6 +114,7 @@ export class Link {
     const credit = this.#unread.pressed ? MIN_WINDOW_BYTES : undefined;
     const stream = new MuxStream({
       id,
+      kind: request.kind,
       owner: this.#state === "open" ? this.#owner : { ...this.#owner, queue: closedQueue(this.#carrier) },
       opener: true,
       credit: this.peerStreamCredit,
@@ -235,6 +238,7 @@ export class Link {
     }
     const stream = new MuxStream({
       id,
+      kind: open.kind,
       owner: this.#owner,
       opener: false,
       credit: open.credit || this.peerStreamCredit,
@@ -255,6 +259,7 @@ export class Link {
     const stream = this.#stream(id);
     if (!stream) return;
     if ((flags & TRAILERS) !== 0) return stream.receiveEnd(payload);
+    if (flags === DATAGRAM) return stream.receiveDatagram(payload);
     if (payload.length > 0) stream.receiveData(payload);
     if ((flags & END) !== 0) stream.receiveEnd(undefined);
   }

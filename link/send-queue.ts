@@ -23,11 +23,14 @@ const MAX_CONTROL_BYTES = 64 * 1024 * 1024;
 const CONTROL_OVERHEAD_BYTES = 256;
 
 export interface ChunkSource {
-  /** Bytes that wait in the source, those without credit too. */
+  /** Bytes that wait in the source, those without credit too. Not datagrams: nobody is to pause for what may be dropped. */
   readonly queuedBytes: number;
   /** Whether `takeChunk` has something to give. */
   readonly sendable: boolean;
-  /** Appends the next chunk, header and payload, and returns how many of `queuedBytes` it took. */
+  /**
+   * Appends what it sends in its turn, a chunk, or datagrams of no more than one's size, with headers; returns how many of
+   * `queuedBytes` it took.
+   */
   takeChunk(into: Buffer[]): number;
   /** There is room in the queue again, after `full` was seen. */
   woken(): void;

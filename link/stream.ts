@@ -18,6 +18,11 @@ export interface LinkStream {
   interim(head: Buffer): void;
   /** Queues bytes. `false`: stop until the handler's `drained()`; the bytes are taken all the same. */
   write(chunk: Buffer): boolean;
+  /**
+   * Of kind UDP, instead of `write`: queues a datagram, which arrives whole or not at all. `false`: it was dropped, since too much
+   * waits for its turn or for credit (datagram-queue.ts), or since it is larger than any of UDP.
+   */
+  send(datagram: Buffer): boolean;
   /** Ends this direction behind everything written, with a trailer section if there is one. */
   end(trailers?: Buffer): void;
   /**
@@ -25,7 +30,7 @@ export interface LinkStream {
    * everything written has left, since it says that the answer is whole.
    */
   reset(code: ResetCode, detail?: string): void;
-  /** Gives credit back for bytes of `data` that have been passed on; until then they count as unread. */
+  /** Gives credit back for bytes of `data` or `datagram` that have been passed on; until then they count as unread. */
   consumed(bytes: number): void;
 }
 
@@ -42,6 +47,8 @@ export interface StreamHandler {
   interim(head: Buffer): void;
   /** Bytes; owed back with `consumed`. The buffer is the handler's to keep. */
   data(chunk: Buffer): void;
+  /** Of kind UDP, instead of `data`: a datagram, empty ones too; its bytes are owed back, and the handler's to keep. */
+  datagram?(datagram: Buffer): void;
   /** The other end's direction is over; trailers are field lines as on the wire. */
   end(trailers: Buffer | undefined): void;
   /** The stream failed; nothing follows. */

@@ -1,6 +1,13 @@
 import * as fc from "fast-check";
 import { expect } from "vitest";
-import { ChunkReader, END, MAX_CHUNK_BYTES, TRAILERS } from "../../link/chunks.ts";
+import {
+  ChunkReader,
+  DATAGRAM,
+  END,
+  MAX_CHUNK_BYTES,
+  MAX_DATAGRAM_BYTES,
+  TRAILERS,
+} from "../../link/chunks.ts";
 import { TunnelError } from "../../link/errors.ts";
 import { fuzz } from "../support/fuzz.ts";
 import { chunk } from "../support/raw-peer.ts";
@@ -14,14 +21,14 @@ interface Chunk {
 const stream = fc.oneof(fc.constantFrom(0, 1, 2, 0xffff_ffff), fc.nat(0xffff_ffff));
 const legalChunk: fc.Arbitrary<Chunk> = fc.record({
   stream,
-  flags: fc.constantFrom(0, 0, 0, END, END | TRAILERS),
+  flags: fc.constantFrom(0, 0, 0, END, END | TRAILERS, DATAGRAM),
   payload: bytes(40),
 });
 const anyChunk = fc
   .record({
     stream,
     flags: fc.nat(255),
-    length: fc.constantFrom(0, 1, 9, 65_536, 65_537, 0xffffff),
+    length: fc.constantFrom(0, 1, 9, 65_507, 65_508, 65_536, 65_537, 0xffffff),
     payload: bytes(20),
   })
   .map(({ stream, flags, length, payload }) => {
@@ -75,8 +82,8 @@ fuzz(
     const pieces = piecesOf(sliced(bytes, cuts)).said;
     expect(pieces.reduce((sum, { payload }) => sum + payload.length, 0)).toBeLessThanOrEqual(bytes.length);
     for (const { flags, payload } of pieces) {
-      expect([0, END, END | TRAILERS]).toContain(flags);
-      expect(payload.length).toBeLessThanOrEqual(MAX_CHUNK_BYTES);
+      expect([0, END, END | TRAILERS, DATAGRAM]).toContain(flags);
+      expect(payload.length).toBeLessThanOrEqual(flags === DATAGRAM ? MAX_DATAGRAM_BYTES : MAX_CHUNK_BYTES);
     }
   },
 );
@@ -104,7 +111,8 @@ function merged(pieces: Chunk[]): Chunk[] {
   const whole: Chunk[] = [];
   for (const piece of pieces) {
     const last = whole.at(-1);
-    const goesOn = last?.flags === 0 && last.stream === piece.stream && (piece.flags & TRAILERS) === 0;
+    const goesOn =
+      last?.flags === 0 && last.stream === piece.stream && (piece.flags & (TRAILERS | DATAGRAM)) === 0;
     if (!goesOn) whole.push({ ...piece });
     else {
       last.payload = Buffer.concat([last.payload, piece.payload]);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { chunkHeader, ChunkReader, END, MAX_CHUNK_BYTES, TRAILERS } from "../../link/chunks.ts";
+import { chunkHeader, ChunkReader, DATAGRAM, END, MAX_CHUNK_BYTES, TRAILERS } from "../../link/chunks.ts";
 import { Random, SEEDS } from "../support/random.ts";
 import { chunk } from "../support/raw-peer.ts";
 
@@ -83,7 +83,31 @@ test.each([65_537, 0xffffff])("a chunk of %i bytes is refused at its header", (l
   expect(pieces).toEqual([]);
 });
 
-test.each([TRAILERS, 4, 5, 7, 8, 128, 255])("flags %i are refused", (flags) => {
+test("a datagram comes whole, wherever the slices are cut", () => {
+  const run = Buffer.concat([chunk(2, DATAGRAM, "datagram"), chunk(4, DATAGRAM), chunk(2, 0, "x")]);
+  for (let cut = 1; cut < run.length; cut++) {
+    const { pieces, chunks } = reader();
+    chunks.push(run.subarray(0, cut));
+    chunks.push(run.subarray(cut));
+    chunks.finish();
+    expect(pieces).toEqual([
+      { stream: 2, flags: DATAGRAM, payload: "datagram" },
+      { stream: 4, flags: DATAGRAM, payload: "" },
+      { stream: 2, flags: 0, payload: "x" },
+    ]);
+  }
+});
+
+test.each([
+  [65_507, true],
+  [65_508, false],
+])("a datagram of %i bytes passes: %s", (length, passes) => {
+  const push = () => reader().chunks.push(chunkHeader(2, DATAGRAM, length));
+  if (passes) push();
+  else expect(push).toThrow(expect.objectContaining({ code: "protocol" }));
+});
+
+test.each([TRAILERS, 5, 6, 7, 8, 12, 128, 255])("flags %i are refused", (flags) => {
   expect(() => reader().chunks.push(chunkHeader(2, flags, 0))).toThrow(
     expect.objectContaining({ code: "protocol" }),
   );
@@ -113,7 +137,7 @@ test.each(SEEDS)("runs read the same however they are sliced (seed %i)", (seed) 
   const said: Piece[] = [];
   const run: Buffer[] = [];
   for (let i = 0; i < 60; i++) {
-    const flags = random.pick([0, 0, 0, END, END | TRAILERS]);
+    const flags = random.pick([0, 0, 0, END, END | TRAILERS, DATAGRAM]);
     const payload = random.bytes(random.pick([0, 1, 7, 300, random.below(600)]));
     const stream = random.below(0x1_0000_0000);
     said.push({ stream, flags, payload: payload.toString("latin1") });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { chunkHeader, END, TRAILERS } from "../../link/chunks.ts";
+import { chunkHeader, DATAGRAM, END, TRAILERS } from "../../link/chunks.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import { TunnelError } from "../../link/errors.ts";
 import type { Control, Interim } from "../../link/messages.ts";
@@ -56,7 +56,20 @@ const BREACHES: Record<string, [Control[], Buffer][]> = {
   ],
   "a byte more than it has credit for": [[[], bytes(1, INITIAL_WINDOW_BYTES + 1)]],
   "trailers without an end": [[[], chunk(4, TRAILERS)]],
-  "a flag that is reserved": [[[], chunk(4, 4)]],
+  "a datagram among bytes": [[[], chunk(4, DATAGRAM, "x")]],
+  "an empty datagram among bytes": [[[], chunk(4, DATAGRAM)]],
+  "bytes among datagrams": [[[open(3, { kind: "UDP" })], chunk(3, 0, "x")]],
+  "a datagram and an end in one": [[[open(3, { kind: "UDP" })], chunk(3, DATAGRAM | END, "x")]],
+  "a datagram behind its end": [
+    [[open(3, { kind: "UDP" })], Buffer.concat([chunk(3, END), chunk(3, DATAGRAM)])],
+  ],
+  "a datagram of more than 65,507 bytes": [
+    [[open(3, { kind: "UDP" })], chunk(3, DATAGRAM, Buffer.alloc(65_508))],
+  ],
+  "a datagram without credit": [
+    [[open(3, { kind: "UDP" })], datagrams(3, INITIAL_WINDOW_BYTES, 65_507)],
+    [[], chunk(3, DATAGRAM)],
+  ],
   "a flag that nobody knows": [[[], chunk(4, 128)]],
   "a chunk of more than 64 KiB": [[[], Buffer.concat([chunkHeader(4, 0, 65_537), Buffer.alloc(65_537)])]],
   "half a chunk": [[[], chunk(4, 0, "payload").subarray(0, 12)]],
@@ -266,6 +279,13 @@ test("a breach on one link leaves another alone", async () => {
 
 function interim(stream: number): { message: "interim"; interim: Interim } {
   return { message: "interim", interim: { stream, head: Buffer.from("103") } };
+}
+
+/** Datagrams of one size, until they are so many bytes, or more for the first time. */
+function datagrams(stream: number, length: number, each: number): Buffer {
+  const run: Buffer[] = [];
+  for (let left = length; left > 0; left -= each) run.push(chunk(stream, DATAGRAM, Buffer.alloc(each)));
+  return Buffer.concat(run);
 }
 
 /** So many bytes of payload in legal chunks. */

@@ -2,7 +2,7 @@ import { TunnelError } from "../../link/errors.ts";
 import { parseRequestHead, type RequestHead } from "../../link/http-head.ts";
 import type { ResetCode } from "../../link/messages.ts";
 import type { LinkStream, StreamFailure, StreamHandler } from "../../link/stream.ts";
-import type { Route, RouteRequest } from "../../server/routing/route.ts";
+import type { Route, RouteRequest, TunnelLimits } from "../../server/routing/route.ts";
 
 /** A tunnel whose client is played by the test. */
 export class FakeRoute implements Route {
@@ -10,6 +10,7 @@ export class FakeRoute implements Route {
   readonly key = "home";
   hostHeader: string | undefined;
   timeoutMs: number | undefined;
+  limits: TunnelLimits | undefined;
   /** Every stream that was opened, in order. */
   readonly opened: FakeVisit[] = [];
   /** Plays the client's part at once, or in part. */
@@ -40,10 +41,10 @@ export class FakeVisit implements LinkStream {
   readonly id = 2;
   handler: StreamHandler;
   readonly request: RouteRequest;
-  readonly head: RequestHead;
   readonly chunks: Buffer[] = [];
   /** Octets of all chunks, also of those not kept. */
   writtenBytes = 0;
+  readonly datagrams: Buffer[] = [];
   keep = true;
   ended = false;
   trailers: string | undefined;
@@ -62,8 +63,11 @@ export class FakeVisit implements LinkStream {
   constructor(request: RouteRequest, handler: StreamHandler) {
     this.request = request;
     this.handler = handler;
-    this.head = parseRequestHead(request.head);
     this.ended = request.end;
+  }
+
+  get head(): RequestHead {
+    return parseRequestHead(this.request.head);
   }
 
   get body(): Buffer {
@@ -103,6 +107,13 @@ export class FakeVisit implements LinkStream {
     this.#called();
     this.#owesDrained ||= this.#stalled;
     return !this.#stalled;
+  }
+
+  send(datagram: Buffer): boolean {
+    if (this.over || this.#stalled) return false;
+    this.datagrams.push(Buffer.from(datagram));
+    this.#called();
+    return true;
   }
 
   end(trailers?: Buffer): void {
@@ -159,6 +170,14 @@ export class FakeVisit implements LinkStream {
     return this;
   }
 
+  datagram(bytes: string | Buffer): this {
+    if (this.over) return this;
+    const datagram = typeof bytes === "string" ? Buffer.from(bytes, "latin1") : bytes;
+    this.unreadBytes += datagram.length;
+    this.handler.datagram!(datagram);
+    return this;
+  }
+
   finish(trailers?: string): this {
     if (this.over) return this;
     this.#answerEnded = true;
@@ -182,7 +201,7 @@ export class FakeVisit implements LinkStream {
     return this.finish();
   }
 
-  /** From now on `write` asks for a pause. */
+  /** From now on `write` asks for a pause, and `send` drops. */
   stall(): void {
     this.#stalled = true;
   }

@@ -16,6 +16,7 @@ export class FakeStream implements LinkStream {
   /** Each write by itself. */
   readonly chunks: Buffer[] = [];
   writtenBytes = 0;
+  readonly datagrams: Buffer[] = [];
   ended = false;
   trailers: string | undefined;
   /** How this end reset it. */
@@ -64,6 +65,13 @@ export class FakeStream implements LinkStream {
     return !this.#stalled;
   }
 
+  send(datagram: Buffer): boolean {
+    if (this.over || this.ended || this.#stalled) return false;
+    this.datagrams.push(Buffer.from(datagram));
+    this.#called("send");
+    return true;
+  }
+
   end(trailers?: Buffer): void {
     if (this.over || this.ended) return;
     this.ended = true;
@@ -96,6 +104,14 @@ export class FakeStream implements LinkStream {
     this.#wake();
   }
 
+  /** A datagram from the other end. */
+  feedDatagram(datagram: Buffer): void {
+    if (this.over) return;
+    this.unreadBytes += datagram.length;
+    this.handler.datagram!(datagram);
+    this.#wake();
+  }
+
   /** Feeds any amount, as credit comes; stops when the stream is over. */
   async feedAll(data: Buffer): Promise<void> {
     for (let at = 0; at < data.length && !this.over; at += 65_536) {
@@ -118,7 +134,7 @@ export class FakeStream implements LinkStream {
     this.#called("other reset");
   }
 
-  /** From now on `write` asks for a pause. */
+  /** From now on `write` asks for a pause, and `send` drops. */
   stall(): void {
     this.#stalled = true;
   }

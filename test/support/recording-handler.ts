@@ -12,8 +12,9 @@ export interface RecordingOptions {
 
 /** Notes what a stream says, in order, and lets tests wait for it. */
 export class RecordingHandler implements StreamHandler {
-  /** "accepted HEAD", "interim HEAD", "data", "end", "end TRAILERS", "reset CODE", "drained"; data once in a row. */
+  /** "accepted HEAD", "interim HEAD", "data", "datagram", "end", "end TRAILERS", "reset CODE", "drained"; data and datagrams once in a row. */
   readonly events: string[] = [];
+  /** Of data, or datagrams. */
   readonly chunks: Buffer[] = [];
   receivedBytes = 0;
   drains = 0;
@@ -70,11 +71,19 @@ export class RecordingHandler implements StreamHandler {
   }
 
   data(chunk: Buffer): void {
+    this.#take(chunk, "data");
+  }
+
+  datagram(datagram: Buffer): void {
+    this.#take(datagram, "datagram");
+  }
+
+  #take(chunk: Buffer, event: string): void {
     this.receivedBytes += chunk.length;
     this.#hash?.update(chunk);
     if (this.#options.keep) this.chunks.push(chunk);
     if (this.#options.consume) this.stream?.consumed(chunk.length);
-    this.#note("data");
+    this.#note(event);
   }
 
   end(trailers: Buffer | undefined): void {
@@ -94,7 +103,8 @@ export class RecordingHandler implements StreamHandler {
   }
 
   #note(event: string): void {
-    if (event !== "data" || this.events.at(-1) !== "data") this.events.push(event);
+    const again = (event === "data" || event === "datagram") && this.events.at(-1) === event;
+    if (!again) this.events.push(event);
     this.onEvent?.(event);
     if (this.#waiting.length === 0) return;
     const still = [];
