@@ -159,9 +159,9 @@ export class TunnelClient {
     else this.#options.log.warn(fields, "request failed");
   }
 
-  #logRelay({ bytesIn, bytesOut, failure, detail, requestId, visitor, tunnel, ms }: FinishedRelay): void {
-    const durationMs = Math.round(ms);
-    const fields = { bytesIn, bytesOut, failure, detail, requestId, visitor, tunnel, durationMs };
+  #logRelay({ ms, ...relay }: FinishedRelay): void {
+    const { failure } = relay;
+    const fields = { ...relay, durationMs: Math.round(ms) };
     if (failure === undefined || failure === "CANCELLED" || failure === "CONNECTION_LOST")
       this.#options.log.info(fields, "connection");
     else this.#options.log.warn(fields, "connection failed");

@@ -31,6 +31,10 @@ export class DatagramQueue {
     return this.#datagrams[0];
   }
 
+  [Symbol.iterator](): Iterator<Buffer> {
+    return this.#datagrams[Symbol.iterator]();
+  }
+
   /**
    * `false`: there is no room for it. How long a queue may become depends on what is free for all (the dynamic thresholds of
    * Choudhury and Hahne, 1998): long ones cannot shut out short ones, and together they stay within the budget.

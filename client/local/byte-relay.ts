@@ -4,11 +4,16 @@ import type { LinkStream } from "../../link/stream.ts";
 import { dialFailure } from "./dial-failure.ts";
 import type { LocalService } from "./local-service.ts";
 
-/** How a connection to a local service ended, for a line of the log. */
+/** How a connection to a local service, or an exchange of datagrams, ended, for a line of the log. */
 export interface RelayOutcome {
   /** Toward the local service, and from it. */
   bytesIn: number;
   bytesOut: number;
+  /** Of kind UDP. */
+  datagramsIn?: number;
+  datagramsOut?: number;
+  /** Datagrams for which there was no room; left out if there were none. */
+  dropped?: number | undefined;
   /** Why it did not end by itself. */
   failure?: string | undefined;
   detail?: string | undefined;

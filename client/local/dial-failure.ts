@@ -39,6 +39,23 @@ export function isConnectError({ syscall }: NodeJS.ErrnoException): boolean {
   return syscall === "connect" || syscall === "getaddrinfo" || syscall === "realpath";
 }
 
+/** Reads the error of a socket for datagrams: of a service that is not there the system tells by ICMP (udp(7)). */
+export function datagramFailure(error: NodeJS.ErrnoException, target: Target): DialFailure {
+  if (error instanceof DialError) return error.failure;
+  const named = formatTarget(target);
+  if (error.code === "ECONNREFUSED")
+    return new DialError("REFUSED", `${named} refuses datagrams; does the service run?`).failure;
+  return unreachable(target, error.code ?? error.message).failure;
+}
+
+/** Node has no UNIX sockets for datagrams. */
+export function noDatagrams(target: SocketTarget): DialError {
+  return new DialError(
+    "UNREACHABLE",
+    `${formatTarget(target)} is a UNIX socket, and datagrams go to an address with a port only`,
+  );
+}
+
 /** @param resolved the addresses, or the path, that the target stands for */
 export function notAllowed(target: Target, resolved: string[]): DialError {
   const named = formatTarget(target);

@@ -1,5 +1,4 @@
 /** Dialling a local service: by consent, within a time. */
-import { type LookupAddress, lookup as systemLookup } from "node:dns";
 import {
   connect,
   type IpcSocketConnectOpts,
@@ -10,6 +9,7 @@ import {
   type TcpSocketConnectOpts,
 } from "node:net";
 import type { SocketTarget, Target, TcpTarget } from "../../link/target.ts";
+import { allowedAddresses, type Resolve } from "./allowed-addresses.ts";
 import { type Consent, dialledAddress } from "./consent.ts";
 import { notAllowed, timedOut } from "./dial-failure.ts";
 import { type ServiceSocket, serviceSocket } from "./service-socket.ts";
@@ -17,17 +17,6 @@ import type { ServiceTls } from "./service-tls.ts";
 
 /** A connect that neither succeeds nor fails is given up after this. */
 const CONNECT_TIMEOUT_MS = 10_000;
-/** RFC 6761 section 6.3: these names mean loopback, whatever a resolver says; in the order that browsers try. */
-const LOOPBACK: LookupAddress[] = [
-  { address: "::1", family: 6 },
-  { address: "127.0.0.1", family: 4 },
-];
-
-export type Resolve = (
-  host: string,
-  options: { all: true },
-  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
-) => void;
 
 export interface DialOptions {
   target: Target;
@@ -53,7 +42,7 @@ export function dialTarget({
   allowHalfOpen = false,
   onread,
   timeoutMs = CONNECT_TIMEOUT_MS,
-  resolve = systemLookup,
+  resolve,
 }: DialOptions): ServiceSocket {
   const place = "path" in target ? socketPlace(target, consent) : addressPlace(target, consent, resolve);
   if (place instanceof Error) {
@@ -80,7 +69,11 @@ export function dialTarget({
   return socket;
 }
 
-function addressPlace(target: TcpTarget, consent: Consent, resolve: Resolve): TcpSocketConnectOpts | Error {
+function addressPlace(
+  target: TcpTarget,
+  consent: Consent,
+  resolve: Resolve | undefined,
+): TcpSocketConnectOpts | Error {
   const { host, port } = target;
   const isAddress = isIP(host) !== 0;
   if (isAddress && !consent.allows(host, port)) return notAllowed(target, [host]);
@@ -101,26 +94,14 @@ function socketPlace(target: SocketTarget, consent: Consent): IpcSocketConnectOp
   }
 }
 
-function lookupWithConsent(target: TcpTarget, consent: Consent, resolve: Resolve): LookupFunction {
-  return (host, options, callback) => {
-    const answer = (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => {
-      if (error) return callback(error, []);
-      const allowed = addresses.filter(({ address }) => consent.allows(address, target.port, target.host));
-      if (allowed.length === 0) {
-        const refused = notAllowed(
-          target,
-          addresses.map(({ address }) => address),
-        );
-        return callback(refused, []);
-      }
-      const dialled = allowed.map(({ address }) => {
-        const plain = dialledAddress(address);
-        return { address: plain, family: isIP(plain) };
-      });
-      if (options.all) callback(null, dialled);
-      else callback(null, dialled[0]!.address, dialled[0]!.family);
-    };
-    if (/(^|\.)localhost\.?$/i.test(host)) process.nextTick(answer, null, LOOPBACK);
-    else resolve(host, { all: true }, answer);
-  };
+function lookupWithConsent(
+  target: TcpTarget,
+  consent: Consent,
+  resolve: Resolve | undefined,
+): LookupFunction {
+  return (_host, options, callback) =>
+    allowedAddresses({ target, consent, resolve }, (error, addresses) => {
+      if (error || options.all) callback(error, addresses);
+      else callback(null, addresses[0]!.address, addresses[0]!.family);
+    });
 }

@@ -1,5 +1,7 @@
+import { DatagramBudget } from "../../link/datagram-queue.ts";
 import type { TargetTls } from "../../link/messages.ts";
 import type { Target } from "../../link/target.ts";
+import { type DatagramListener, DatagramSocket } from "./datagram-socket.ts";
 import { type DialOptions, dialTarget } from "./dial-target.ts";
 import { IdleConnections } from "./idle-connections.ts";
 import { ServiceConnection } from "./service-connection.ts";
@@ -30,6 +32,7 @@ export class LocalService {
   readonly target: Target;
   readonly #options: DialOptions;
   readonly #idle = new IdleConnections();
+  readonly #datagrams = new DatagramBudget();
 
   /** @throws Error if `targetTls` cannot be used */
   constructor({ targetTls, ...options }: LocalServiceOptions) {
@@ -61,14 +64,24 @@ export class LocalService {
 
   /** A new connection for bytes of any kind, to the port so far behind the target's. */
   dial(portOffset: number): ServiceSocket {
-    const { target } = this;
-    const to = "path" in target ? target : { ...target, port: target.port + portOffset };
-    return dialTarget({ ...this.#options, target: to, allowHalfOpen: true });
+    return dialTarget({ ...this.#options, target: this.#at(portOffset), allowHalfOpen: true });
+  }
+
+  /** A new socket for datagrams, to the port so far behind the target's. */
+  dialDatagrams(portOffset: number, listener: DatagramListener): DatagramSocket {
+    const { consent, resolve } = this.#options;
+    const target = this.#at(portOffset);
+    return new DatagramSocket({ target, consent, resolve, budget: this.#datagrams, listener });
   }
 
   /** Closes what is idle, and what becomes so. */
   close(): void {
     this.#idle.close();
+  }
+
+  #at(portOffset: number): Target {
+    const { target } = this;
+    return "path" in target ? target : { ...target, port: target.port + portOffset };
   }
 }
 

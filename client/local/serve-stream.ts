@@ -2,6 +2,7 @@ import { parseRequestHead } from "../../link/http-head.ts";
 import type { Kind, Open, ResetCode } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import { relayBytes, type RelayOutcome } from "./byte-relay.ts";
+import { relayDatagrams } from "./datagram-relay.ts";
 import { type HttpOutcome, serveHttp } from "./http-exchange.ts";
 import type { LocalService } from "./local-service.ts";
 
@@ -72,7 +73,8 @@ export function serveStream(stream: LinkStream, open: Open, options: ServeOption
         tunnel: name,
         ms: performance.now() - startMs,
       });
-    return relayBytes(stream, open, { service, finished: finishedRelay });
+    const relay = tunnel.kind === "UDP" ? relayDatagrams : relayBytes;
+    return relay(stream, open, { service, finished: finishedRelay });
   }
   const code: ResetCode = tunnel ? "UNSUPPORTED" : "UNKNOWN_TUNNEL";
   const detail = tunnel
