@@ -10,6 +10,7 @@ import type { PublicUrl, ServerConfig } from "./config.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
 import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
 import { startTlsEdge } from "./edge/tcp/tls-edge.ts";
+import { UdpEdge } from "./edge/udp/udp-edge.ts";
 import {
   loadOrCreateCertificate,
   readConfiguredCertificate,
@@ -86,7 +87,13 @@ export async function startServer(
     findRoute: (port) => registry.findPortRoute("TCP", port),
     trustedProxies: config.tcp.trustedProxies,
   });
-  const edges = { TCP: tcp, UDP: tcp };
+  const udp = new UdpEdge({
+    host: config.udp.host,
+    findRoute: (port) => registry.findPortRoute("UDP", port),
+    limits: config.limits,
+    log,
+  });
+  const edges = { TCP: tcp, UDP: udp };
   const edge = await startHttpEdge({
     host: config.http.listen.host,
     port: config.http.listen.port,
@@ -152,7 +159,7 @@ export async function startServer(
     async stop(graceMs) {
       grpc.stopListening();
       registry.drain(graceMs);
-      await Promise.all([edge.stop(graceMs), tcp.stop(graceMs), tls?.stop(graceMs)]);
+      await Promise.all([edge, tcp, udp, ...(tls ? [tls] : [])].map((each) => each.stop(graceMs)));
       registry.end();
       keys.close();
       // A timer without a reference would let the process end here, with nothing told.

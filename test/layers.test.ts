@@ -15,6 +15,7 @@ const ALLOWED: Record<string, string[]> = {
   "server/edge": EVERY_EDGE,
   "server/edge/http": ["server/edge/http", ...EVERY_EDGE],
   "server/edge/tcp": ["server/edge/tcp", ...EVERY_EDGE],
+  "server/edge/udp": ["server/edge/udp", ...EVERY_EDGE],
   "server/grpc": ["server/grpc", "link", "runtime"],
   "server/sessions": ["server/sessions", "server/routing", "server/access", "link", "runtime"],
   "server/access": ["server/access", "server/store", "server/routing", "link", "runtime"],
