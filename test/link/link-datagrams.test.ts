@@ -165,8 +165,7 @@ test("with the smallest window there is the largest datagrams still pass, one af
   const { end, peer } = linkAndRawPeer({ limits });
   const { stream, handler } = end.open({ kind: "UDP" });
   await turnsUntil(() => peer.heard.length > 0);
-  const credit = peer.heard[0]!.message === "open" ? peer.heard[0]!.open.credit : undefined;
-  expect(credit).toBe(16 * KIB);
+  expect(peer.heard[0]).toMatchObject({ open: { credit: 16 * KIB } });
   peer.say([accept(stream.id)], chunk(stream.id, 4, Buffer.alloc(LARGEST)));
   await handler.until(({ receivedBytes }) => receivedBytes === LARGEST);
   await turnsUntil(() => peer.heard.some(({ message }) => message === "credit"));

@@ -6,11 +6,11 @@
 import * as fc from "fast-check";
 import { afterEach, expect, vi } from "vitest";
 import type { Batch, Carrier, CarrierReceiver } from "../../link/carrier.ts";
-import { END, TRAILERS } from "../../link/chunks.ts";
+import { DATAGRAM, END, MAX_DATAGRAM_BYTES, TRAILERS } from "../../link/chunks.ts";
 import { INITIAL_WINDOW_BYTES, MAX_WINDOW_BYTES } from "../../link/credit.ts";
 import { TunnelError } from "../../link/errors.ts";
 import { Link } from "../../link/link.ts";
-import type { Control, Open, ResetCode } from "../../link/messages.ts";
+import type { Control, Kind, Open, ResetCode } from "../../link/messages.ts";
 import { UnreadBudget } from "../../link/unread-budget.ts";
 import type { LinkStream, StreamFailure, StreamHandler } from "../../link/stream.ts";
 import { pattern } from "../support/byte-pattern.ts";
@@ -27,16 +27,18 @@ const streamId = fc.oneof(
   { weight: 10, arbitrary: fc.constant(NEXT_ID) },
   fc.constantFrom(1_000, 1_001, 0xffff_ffef, 0xffff_fff0, 0xffff_fffe, 0xffff_ffff),
 );
-const length = fc.oneof(fc.nat(20), fc.constantFrom(0, 1, 4_000, 65_535, 65_536, 65_537));
+const length = fc.oneof(fc.nat(20), fc.constantFrom(0, 1, 4_000, 65_507, 65_508, 65_535, 65_536, 65_537));
 
 type Action =
   | { act: "accept"; end: boolean }
   | { act: "interim" }
   | { act: "write"; bytes: number }
+  /** Datagrams, that many. */
+  | { act: "send"; bytes: number; times: number }
   | { act: "end"; trailers: boolean }
   | { act: "reset"; code: ResetCode }
   | { act: "read"; share: number }
-  | { act: "open"; end: boolean };
+  | { act: "open"; end: boolean; kind: Kind };
 
 interface SaidChunk {
   stream: number;
@@ -65,16 +67,24 @@ const action: fc.Arbitrary<Action> = fc.oneof(
     weight: 4,
     arbitrary: fc.record({ act: fc.constant("write"), bytes: fc.oneof(length, fc.nat(300_000)) }),
   },
+  {
+    weight: 4,
+    arbitrary: fc.record({ act: fc.constant("send"), bytes: length, times: fc.constantFrom(1, 1, 5, 300) }),
+  },
   fc.record({ act: fc.constant("end"), trailers: fc.boolean() }),
   fc.record({
     act: fc.constant("reset"),
     code: fc.constantFrom<ResetCode[]>("CANCELLED", "COMPLETE", "INTERNAL"),
   }),
   { weight: 3, arbitrary: fc.record({ act: fc.constant("read"), share: fc.constantFrom(0, 0.3, 1) }) },
-  fc.record({ act: fc.constant("open"), end: fc.boolean() }),
+  fc.record({
+    act: fc.constant("open"),
+    end: fc.boolean(),
+    kind: fc.constantFrom<Kind[]>("HTTP", "HTTP", "UDP"),
+  }),
 );
 
-const legalFlags = fc.constantFrom(0, 0, 0, END, END | TRAILERS);
+const legalFlags = fc.constantFrom(0, 0, 0, END, END | TRAILERS, DATAGRAM, DATAGRAM);
 const step: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 12,
@@ -158,6 +168,8 @@ class World {
   /** Streams that the other end has said its end on. */
   readonly #saidEnd = new Set<Story>();
   readonly #saidBytes = new Map<number, number>();
+  /** Of datagrams that the other end has said, and the stream was not told of. */
+  readonly #saidLengths = new Map<number, number[]>();
   readonly #grantedBytes = new Map<number, number>();
   #nextPeerId: number;
   #reaction = 0;
@@ -218,9 +230,9 @@ class World {
   act(story: Story | undefined, action: Action): void {
     if (action.act === "open") {
       if (this.stories.length >= 40) return;
-      const opened = new Story(this, true);
+      const opened = new Story(this, true, action.kind);
       opened.saidAll = action.end;
-      opened.stream = this.link.open(openRequest({ end: action.end }), opened);
+      opened.stream = this.link.open(openRequest({ end: action.end, kind: action.kind }), opened);
       this.stories.push(opened);
     } else story?.act(action);
   }
@@ -242,7 +254,8 @@ class World {
       this.#settle();
       this.check(this.#pongs === before + 1, "a ping without a pong");
       for (const story of this.stories) {
-        const granted = INITIAL_WINDOW_BYTES + (this.#grantedBytes.get(story.stream.id) ?? 0);
+        const granted =
+          INITIAL_WINDOW_BYTES + (this.#grantedBytes.get(story.stream.id) ?? 0) + story.slackBytes;
         this.check(story.receivedBytes <= granted, `more data than credit on ${story.stream.id}`);
       }
     }
@@ -280,8 +293,9 @@ class World {
   #opened(stream: LinkStream, open: Open): void {
     this.watch.opened(open);
     this.#saidBytes.set(stream.id, 0);
+    this.#saidLengths.delete(stream.id);
     this.#grantedBytes.set(stream.id, 0);
-    const story = new Story(this, false);
+    const story = new Story(this, false, open.kind);
     story.stream = stream;
     stream.handler = story;
     this.stories.push(story);
@@ -303,7 +317,7 @@ class World {
     const run = chunks.flatMap(({ stream, flags, bytes, times }) => {
       const id = this.#resolveId(stream);
       return Array.from({ length: times }, () =>
-        wild || this.#isLegalChunk(id, flags)
+        wild || this.#isLegalChunk(id, flags, bytes)
           ? this.#chunk(id, flags, Math.min(bytes, wild ? Infinity : 65_536))
           : EMPTY,
       );
@@ -332,11 +346,14 @@ class World {
     }
   }
 
-  #isLegalChunk(id: number, flags: number): boolean {
+  #isLegalChunk(id: number, flags: number, bytes: number): boolean {
     const story = this.#story(id);
-    if (!story || this.#saidEnd.has(story) || ![0, END, END | TRAILERS].includes(flags)) return false;
+    if (!story || this.#saidEnd.has(story) || ![0, END, END | TRAILERS, DATAGRAM].includes(flags))
+      return false;
+    if (flags === DATAGRAM && (story.kind !== "UDP" || bytes > MAX_DATAGRAM_BYTES)) return false;
+    if ((flags & (DATAGRAM | TRAILERS)) === 0 && story.kind === "UDP" && bytes > 0) return false;
     if (story.ended || (story.isOpener && !story.answered)) return false;
-    if (flags !== 0) this.#saidEnd.add(story);
+    if ((flags & END) !== 0) this.#saidEnd.add(story);
     return true;
   }
 
@@ -370,7 +387,13 @@ class World {
     return this.#nextPeerId - 2;
   }
 
+  /** The length of the next datagram that a stream is to be told of. */
+  nextLength(id: number): number | undefined {
+    return this.#saidLengths.get(id)?.shift();
+  }
+
   #chunk(id: number, flags: number, bytes: number): Buffer {
+    if (flags === DATAGRAM) this.#saidLengths.set(id, [...(this.#saidLengths.get(id) ?? []), bytes]);
     const said = this.#saidBytes.get(id) ?? 0;
     if ((flags & TRAILERS) === 0) this.#saidBytes.set(id, said + bytes);
     return chunk(id, flags, pattern(id, said, bytes));
@@ -386,6 +409,9 @@ class Story implements StreamHandler {
   /** It has said its end, and nothing was before it that could be lost. */
   saidAll = false;
   readonly isOpener: boolean;
+  readonly kind: Kind;
+  /** By how much a datagram may take the other end beyond its credit. */
+  readonly slackBytes: number;
   answered = false;
   readonly #world: World;
   #silenced = false;
@@ -393,10 +419,14 @@ class Story implements StreamHandler {
   #unreadBytes = 0;
   #readBytes = 0;
   #writtenBytes = 0;
+  /** A datagram, an empty one perhaps. */
+  #sentOnce = false;
 
-  constructor(world: World, isOpener: boolean) {
+  constructor(world: World, isOpener: boolean, kind: Kind) {
     this.#world = world;
     this.isOpener = isOpener;
+    this.kind = kind;
+    this.slackBytes = kind === "UDP" ? MAX_DATAGRAM_BYTES - 1 : 0;
   }
 
   get over(): boolean {
@@ -413,7 +443,19 @@ class Story implements StreamHandler {
       case "interim":
         if (!this.isOpener) this.stream.interim(Buffer.from("103"));
         break;
+      case "send": {
+        for (let i = 0; i < action.times; i++) {
+          const datagram = pattern(this.stream.id, this.#writtenBytes, action.bytes);
+          if (this.stream.send(datagram)) {
+            this.#writtenBytes += action.bytes;
+            this.#sentOnce = true;
+            this.#world.check(this.kind === "UDP", `a datagram taken by ${this.stream.id}`);
+          }
+        }
+        break;
+      }
       case "write": {
+        if (this.kind === "UDP") break;
         // What a stream does not take any more does not count.
         const bytes = pattern(this.stream.id, this.#writtenBytes, action.bytes);
         this.#writtenBytes += action.bytes;
@@ -450,12 +492,23 @@ class Story implements StreamHandler {
   }
 
   data(chunk: Buffer): void {
+    this.#told("data", this.kind !== "UDP");
+    this.#take(chunk);
+  }
+
+  datagram(datagram: Buffer): void {
+    this.#told("a datagram", this.kind === "UDP");
+    this.#told("a piece", this.#world.nextLength(this.stream.id) === datagram.length);
+    this.#take(datagram);
+  }
+
+  #take(chunk: Buffer): void {
     this.#told("data", !this.ended && (this.answered || !this.isOpener));
     this.#told("wrong bytes", chunk.equals(pattern(this.stream.id, this.receivedBytes, chunk.length)));
     this.receivedBytes += chunk.length;
     this.#unreadBytes += chunk.length;
     const windowBytes = this.#readBytes === 0 ? INITIAL_WINDOW_BYTES : MAX_WINDOW_BYTES;
-    this.#told("more than a window", this.#unreadBytes <= windowBytes);
+    this.#told("more than a window", this.#unreadBytes <= windowBytes + this.slackBytes);
     this.#world.react(this);
   }
 
@@ -478,7 +531,7 @@ class Story implements StreamHandler {
   }
 
   #sayEnd(): void {
-    if (!this.over && this.#writtenBytes === 0) this.saidAll = true;
+    if (!this.over && this.#writtenBytes === 0 && !this.#sentOnce) this.saidAll = true;
   }
 
   #told(what: string, makesSense: boolean): void {

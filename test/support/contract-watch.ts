@@ -1,11 +1,12 @@
 import type { Batch } from "../../link/carrier.ts";
-import { ChunkReader, END, TRAILERS } from "../../link/chunks.ts";
-import type { Control, Open } from "../../link/messages.ts";
+import { ChunkReader, DATAGRAM, END, TRAILERS } from "../../link/chunks.ts";
+import type { Control, Kind, Open } from "../../link/messages.ts";
 import { pattern } from "./byte-pattern.ts";
 
 /** What the watch knows of one stream, from one opening of its id to the next. */
 interface WatchedStream {
   isOpener: boolean;
+  kind: Kind;
   answered: boolean;
   ended: boolean;
   /** By the end that is watched; from here on it says nothing more of the stream. */
@@ -42,7 +43,7 @@ export class ContractWatch {
 
   /** The end took an Open of the other end. */
   opened(open: Open): void {
-    const stream = this.#fresh(false);
+    const stream = this.#fresh(false, open.kind);
     if (open.credit) stream.creditBytes = open.credit;
     this.#streams.set(open.stream, stream);
   }
@@ -71,10 +72,10 @@ export class ContractWatch {
   #control(control: Control): void {
     switch (control.message) {
       case "open": {
-        const { stream: id, end } = control.open;
+        const { stream: id, end, kind } = control.open;
         this.#check(id % 2 === this.#parity && id > this.#lastOwnId, `opened stream ${id}`);
         this.#lastOwnId = id;
-        const stream = { ...this.#fresh(true), ended: end };
+        const stream = { ...this.#fresh(true, kind), ended: end };
         stream.creditBytes += this.#earlyCredit.get(id) ?? 0;
         this.#streams.set(id, stream);
         break;
@@ -113,8 +114,12 @@ export class ContractWatch {
     this.#check(!stream.ended, `data on ${id} behind the end`);
     if ((flags & END) !== 0) stream.ended = true;
     if ((flags & TRAILERS) !== 0) return;
+    const isDatagram = flags === DATAGRAM;
+    const carriesBytes = !isDatagram && payload.length > 0;
+    const isMixed = stream.kind === "UDP" ? carriesBytes : isDatagram;
+    this.#check(!isMixed, `flags ${flags} and ${payload.length} bytes on ${id} of kind ${stream.kind}`);
     this.#check(
-      payload.length <= stream.creditBytes,
+      isDatagram ? stream.creditBytes > 0 : payload.length <= stream.creditBytes,
       `${payload.length} bytes on ${id}, with credit of ${stream.creditBytes}`,
     );
     this.#check(payload.equals(pattern(id, stream.sentBytes, payload.length)), `wrong bytes on ${id}`);
@@ -131,9 +136,10 @@ export class ContractWatch {
     return stream ?? this.#fresh(false);
   }
 
-  #fresh(isOpener: boolean): WatchedStream {
+  #fresh(isOpener: boolean, kind: Kind = "HTTP"): WatchedStream {
     return {
       isOpener,
+      kind,
       answered: false,
       ended: false,
       reset: false,

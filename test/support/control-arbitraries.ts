@@ -57,7 +57,7 @@ export function streamMessages(stream: fc.Arbitrary<number>): fc.Arbitrary<Contr
       fc.record({
         stream,
         tunnel: uint32,
-        kind,
+        kind: fc.constantFrom("HTTP", "HTTP", "UDP"),
         requestId: text,
         visitor: text,
         head: bytes,

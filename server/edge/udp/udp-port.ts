@@ -93,7 +93,6 @@ function lookup(
   callback: (error: NodeJS.ErrnoException | null, address: string, family: number) => void,
 ): void {
   const family = isIP(host);
-  if (family === 0)
-    systemLookup(host, options, (error, address, found) => callback(error, String(address), found!));
+  if (family === 0) systemLookup(host, options, callback);
   else callback(null, host, family);
 }
