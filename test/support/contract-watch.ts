@@ -119,7 +119,7 @@ export class ContractWatch {
     const isMixed = stream.kind === "UDP" ? carriesBytes : isDatagram;
     this.#check(!isMixed, `flags ${flags} and ${payload.length} bytes on ${id} of kind ${stream.kind}`);
     this.#check(
-      isDatagram ? stream.creditBytes > 0 : payload.length <= stream.creditBytes,
+      isDatagram ? stream.creditBytes > 0 : payload.length <= Math.max(0, stream.creditBytes),
       `${payload.length} bytes on ${id}, with credit of ${stream.creditBytes}`,
     );
     this.#check(payload.equals(pattern(id, stream.sentBytes, payload.length)), `wrong bytes on ${id}`);
