@@ -3,14 +3,22 @@ import type { LookupAddress } from "node:dns";
 import { isIP } from "node:net";
 import { type DatagramBudget, DatagramQueue } from "../../link/datagram-queue.ts";
 import type { Target } from "../../link/target.ts";
+import { descriptorLimit } from "../../runtime/descriptors.ts";
 import { allowedAddresses, type Resolve } from "./allowed-addresses.ts";
 import type { Consent } from "./consent.ts";
-import { noDatagrams } from "./dial-failure.ts";
+import { noDatagrams, noDescriptor } from "./dial-failure.ts";
 
 /** What may wait for the system to take it: as much as one stream's queue on the link. */
 const UNSENT_BYTES = 1024 * 1024;
 /** For bursts that come while the event loop is busy; the system may allow less (net.core.rmem_max, wmem_max). */
 const BUFFER_BYTES = 1024 * 1024;
+
+/**
+ * Of all in this process: anyone can make up addresses, and a flood from 10,000 of them must leave descriptors to the other
+ * tunnels and to the link.
+ */
+const MAX_SOCKETS = Math.min(16_384, Math.floor(descriptorLimit() / 2));
+let sockets = 0;
 
 /** Told of nothing any more once the socket is closed. */
 export interface DatagramListener {
@@ -37,6 +45,7 @@ export class DatagramSocket {
   #addresses: LookupAddress[] = [];
   #socket: Socket | undefined;
   #connected = false;
+  #counted = false;
   #closed = false;
 
   constructor(options: {
@@ -54,6 +63,12 @@ export class DatagramSocket {
       process.nextTick(() => this.#fail(noDatagrams(target)));
       return;
     }
+    if (sockets >= MAX_SOCKETS) {
+      process.nextTick(() => this.#fail(noDescriptor(MAX_SOCKETS)));
+      return;
+    }
+    sockets++;
+    this.#counted = true;
     this.#port = target.port;
     allowedAddresses({ target, ...consent }, (error, addresses) => {
       if (error) return this.#fail(error);
@@ -73,6 +88,7 @@ export class DatagramSocket {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    if (this.#counted) sockets--;
     this.#waiting.clear();
     this.#socket?.close();
   }

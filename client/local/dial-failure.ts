@@ -6,7 +6,7 @@ import { fileErrorInWords } from "../../runtime/file-error.ts";
 import { disagreement, isNoTls, isTlsError, type TlsError } from "./tls-words.ts";
 
 export interface DialFailure {
-  code: Extract<ResetCode, "REFUSED" | "UNREACHABLE" | "NOT_ALLOWED" | "BAD_RESPONSE">;
+  code: Extract<ResetCode, "REFUSED" | "UNREACHABLE" | "NOT_ALLOWED" | "BAD_RESPONSE" | "OVERLOADED">;
   /** For this client's log; may name addresses of its network. */
   detail: string;
   /** For the server's log. */
@@ -46,6 +46,14 @@ export function datagramFailure(error: NodeJS.ErrnoException, target: Target): D
   if (error.code === "ECONNREFUSED")
     return new DialError("REFUSED", `${named} refuses datagrams; does the service run?`).failure;
   return unreachable(target, error.code ?? error.message).failure;
+}
+
+/** As many sockets for datagrams are open as may be. */
+export function noDescriptor(sockets: number): DialError {
+  return new DialError(
+    "OVERLOADED",
+    `the client has ${sockets} sockets for datagrams, half of the files that it may open; ulimit -n says how many that are`,
+  );
 }
 
 /** Node has no UNIX sockets for datagrams. */

@@ -45,6 +45,8 @@ export class FakeVisit implements LinkStream {
   /** Octets of all chunks, also of those not kept. */
   writtenBytes = 0;
   readonly datagrams: Buffer[] = [];
+  /** Datagrams that `send` did not take. */
+  dropped = 0;
   keep = true;
   ended = false;
   trailers: string | undefined;
@@ -110,10 +112,11 @@ export class FakeVisit implements LinkStream {
   }
 
   send(datagram: Buffer): boolean {
-    if (this.over || this.#stalled) return false;
-    this.datagrams.push(Buffer.from(datagram));
+    if (this.over) return false;
+    if (this.#stalled) this.dropped++;
+    else this.datagrams.push(Buffer.from(datagram));
     this.#called();
-    return true;
+    return !this.#stalled;
   }
 
   end(trailers?: Buffer): void {

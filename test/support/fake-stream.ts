@@ -17,6 +17,8 @@ export class FakeStream implements LinkStream {
   readonly chunks: Buffer[] = [];
   writtenBytes = 0;
   readonly datagrams: Buffer[] = [];
+  /** Datagrams that `send` did not take. */
+  dropped = 0;
   ended = false;
   trailers: string | undefined;
   /** How this end reset it. */
@@ -66,10 +68,11 @@ export class FakeStream implements LinkStream {
   }
 
   send(datagram: Buffer): boolean {
-    if (this.over || this.ended || this.#stalled) return false;
-    this.datagrams.push(Buffer.from(datagram));
+    if (this.over || this.ended) return false;
+    if (this.#stalled) this.dropped++;
+    else this.datagrams.push(Buffer.from(datagram));
     this.#called("send");
-    return true;
+    return !this.#stalled;
   }
 
   end(trailers?: Buffer): void {
