@@ -5,7 +5,11 @@ import { readTargetTls } from "../link/target-tls.ts";
 import { parseTarget } from "../link/target.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
-import { normalizeHostname, normalizeSubdomain } from "./routing/hostname.ts";
+import { checkClaims } from "./config-claims.ts";
+import { checkReach } from "./config-reach.ts";
+import { hasHostname, hasPorts } from "./config-tunnels.ts";
+import { list, record, type Report, type Unchecked } from "./config-unchecked.ts";
+import { normalizeSubdomain } from "./routing/hostname.ts";
 
 /** What was read on the way. */
 export interface ConfigFiles {
@@ -20,7 +24,7 @@ export interface CheckContext {
   directory: string;
   /** Filled here. */
   files: ConfigFiles;
-  report: (at: PropertyKey[], message: string) => void;
+  report: Report;
 }
 
 // 22 letters and digits hold as much as 16 random bytes.
@@ -32,50 +36,20 @@ export const SECRET_EXPECTED = "expected at least 22 characters of A-Z, a-z, 0-9
  * another. Takes what could be read of a file with other mistakes too, so that all of them are listed together.
  */
 export function checkServerOptions(options: unknown, context: CheckContext): void {
-  const { http, grpc, keys } = record(options);
-  checkPorts(record(record(http)["listen"]), record(record(grpc)["listen"]), context);
-  checkTlsFiles(record(record(grpc)["tls"]), context);
-
-  const domain = record(http)["domain"];
+  const sections = record(options);
+  const keys = list(sections["keys"]).map(record);
+  checkTlsFiles(record(record(sections["grpc"])["tls"]), context);
   const takenNames = new Map<string, string>();
-  const claims = new Claims(context);
-  list(keys).forEach((each, i) => {
-    const key = record(each);
+  keys.forEach((key, i) => {
     once(takenNames, key["name"], ["keys", i, "name"], `keys[${i}]`, context);
     checkSecret(key, i, context);
     checkTunnels(list(key["tunnels"]).map(record), i, context);
   });
-  // Tunnels last: a hostname that a key lists is that key's, wherever in the file it stands.
-  list(keys).forEach((each, i) => claims.list(list(record(each)["hostnames"]), i));
-  list(keys).forEach((each, i) => {
-    list(record(each)["tunnels"]).forEach((tunnel, j) => claims.tunnel(record(tunnel), domain, i, j));
-  });
+  checkClaims(keys, record(sections["http"])["domain"], context.report);
+  checkReach(sections, keys, context.report);
 }
 
-/** The whole hostname of a tunnel: as given, or its subdomain, or else its name, under the domain. */
-export function tunnelHostname(tunnel: Record<string, unknown>, domain: unknown): string | undefined {
-  const { hostname, subdomain = tunnel["name"] } = tunnel;
-  if (typeof hostname === "string") return hostname;
-  if (hostname !== undefined || typeof subdomain !== "string" || typeof domain !== "string") return undefined;
-  const label = normalizeSubdomain(subdomain);
-  return label === undefined ? undefined : normalizeHostname(`${label}.${domain}`);
-}
-
-function checkPorts(
-  http: Record<string, unknown>,
-  grpc: Record<string, unknown>,
-  context: CheckContext,
-): void {
-  if (http["port"] === undefined || http["port"] === 0 || http["port"] !== grpc["port"]) return;
-  if (http["host"] === grpc["host"] || http["host"] === undefined || grpc["host"] === undefined) {
-    context.report(
-      ["grpc", "listen"],
-      `port ${String(grpc["port"])} is taken by http.listen: give each its own`,
-    );
-  }
-}
-
-function checkTlsFiles(tls: Record<string, unknown>, { directory, report }: CheckContext): void {
+function checkTlsFiles(tls: Unchecked, { directory, report }: CheckContext): void {
   for (const option of ["cert", "key"]) {
     const file = tls[option];
     if (typeof file !== "string") continue;
@@ -87,11 +61,7 @@ function checkTlsFiles(tls: Record<string, unknown>, { directory, report }: Chec
   }
 }
 
-function checkSecret(
-  key: Record<string, unknown>,
-  i: number,
-  { directory, files, report }: CheckContext,
-): void {
+function checkSecret(key: Unchecked, i: number, { directory, files, report }: CheckContext): void {
   const { secret, secret_file: file } = key;
   if (secret !== undefined && file !== undefined) {
     report(["keys", i, "secret_file"], "a key has one secret: take out secret or secret_file");
@@ -107,12 +77,16 @@ function checkSecret(
   } else files.secrets.set(i, read);
 }
 
-function checkTunnels(tunnels: Record<string, unknown>[], i: number, context: CheckContext): void {
+function checkTunnels(tunnels: Unchecked[], i: number, context: CheckContext): void {
   const at = ["keys", i, "tunnels"];
   const taken = new Map<string, string>();
   tunnels.forEach((tunnel, j) => {
     const { name, hostname, subdomain } = tunnel;
     once(taken, name, [...at, j, "name"], `tunnels[${j}]`, context);
+    if (tunnel["port"] !== undefined && tunnel["ports"] !== undefined && hasPorts(tunnel)) {
+      context.report([...at, j, "ports"], "a tunnel has one place: take out port or ports");
+    }
+    if (!hasHostname(tunnel)) return;
     if (hostname !== undefined && subdomain !== undefined) {
       context.report([...at, j, "subdomain"], "a tunnel has one address: take out hostname or subdomain");
     }
@@ -127,12 +101,12 @@ function checkTunnels(tunnels: Record<string, unknown>[], i: number, context: Ch
         "this name cannot be a subdomain: give the tunnel a hostname or subdomain",
       );
     }
-    checkTargetTls(tunnel, [i, j], context);
+    if (tunnel["type"] === "http") checkTargetTls(tunnel, [i, j], context);
   });
 }
 
 function checkTargetTls(
-  tunnel: Record<string, unknown>,
+  tunnel: Unchecked,
   [i, j]: [key: number, tunnel: number],
   { directory, files, report }: CheckContext,
 ): void {
@@ -157,46 +131,4 @@ function once(
   const first = taken.get(name);
   if (first === undefined) taken.set(name, owner);
   else report(at, `this name is taken by ${first}: names are given once`);
-}
-
-/** Which hostname is whose. Messages name places and no hostnames, which may come from the environment. */
-class Claims {
-  readonly #context: CheckContext;
-  readonly #listed = new Map<string, { key: number; place: string }>();
-  readonly #served = new Map<string, string>();
-
-  constructor(context: CheckContext) {
-    this.#context = context;
-  }
-
-  list(hostnames: unknown[], key: number): void {
-    hostnames.forEach((hostname, j) => {
-      if (typeof hostname !== "string") return;
-      const first = this.#listed.get(hostname);
-      if (first) this.#taken(["keys", key, "hostnames", j], first.place);
-      else this.#listed.set(hostname, { key, place: `keys[${key}].hostnames[${j}]` });
-    });
-  }
-
-  tunnel(tunnel: Record<string, unknown>, domain: unknown, key: number, j: number): void {
-    const hostname = tunnelHostname(tunnel, domain);
-    if (hostname === undefined) return;
-    const option = ["hostname", "subdomain"].find((each) => tunnel[each] !== undefined) ?? "name";
-    const listed = this.#listed.get(hostname);
-    const first = this.#served.get(hostname) ?? (listed && listed.key !== key ? listed.place : undefined);
-    if (first === undefined) this.#served.set(hostname, `keys[${key}].tunnels[${j}]`);
-    else this.#taken(["keys", key, "tunnels", j, option], first);
-  }
-
-  #taken(at: PropertyKey[], first: string): void {
-    this.#context.report(at, `this hostname is taken by ${first}: a hostname is given once`);
-  }
-}
-
-function record(value: unknown): Record<string, unknown> {
-  return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : {};
-}
-
-function list(value: unknown): unknown[] {
-  return Array.isArray(value) ? value : [];
 }

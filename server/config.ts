@@ -1,8 +1,7 @@
+import { isIP } from "node:net";
 import path from "node:path";
 import { z } from "zod";
-import type { TargetTls } from "../link/messages.ts";
 import type { PortRange } from "../link/port-range.ts";
-import { formatTarget, parseTarget } from "../link/target.ts";
 import { isAddressRange } from "../runtime/address-ranges.ts";
 import { ConfigError } from "../runtime/config-error.ts";
 import { readConfigFile } from "../runtime/config-file.ts";
@@ -15,21 +14,12 @@ import {
 } from "../runtime/net-address.ts";
 import { quoted } from "../runtime/printable.ts";
 import { stateDirectory } from "../runtime/state-directory.ts";
-import {
-  checkServerOptions,
-  SECRET,
-  SECRET_EXPECTED,
-  tunnelHostname,
-  type ConfigFiles,
-} from "./config-check.ts";
 import type { KeyTunnel } from "./access/key-ring.ts";
+import { checkServerOptions, type ConfigFiles } from "./config-check.ts";
+import { keyOptions, keyTunnel } from "./config-keys.ts";
+import { readPortRange } from "./config-tunnels.ts";
 import { durationMs, limitOptions, type Limits } from "./limits.ts";
-import {
-  normalizeHostname,
-  normalizePublicName,
-  normalizeSubdomain,
-  splitHostPort,
-} from "./routing/hostname.ts";
+import { normalizeHostname, splitHostPort } from "./routing/hostname.ts";
 
 /** What a server runs with; every path is absolute. */
 export interface ServerConfig {
@@ -100,47 +90,29 @@ export interface LoadedServerConfig {
 }
 
 /** Above the ports of well-known services, and below those that systems use for connections of their own (ip_local_port_range). */
-const FREE_PORTS: PortRange = { from: 20_000, to: 29_999 };
+const FREE_PORTS = "20000-29999";
 
 // A secret put where its file's name belongs must not be shown either.
 const SECRETS = ["secret", "secret_file", "key"];
 
-const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
-
-const name = option('expected a name such as "web", of letters, digits, ".", "_" and "-"', (text) =>
-  NAME.test(text) ? text : undefined,
-);
-const hostname = option(
-  'expected a hostname such as app.example.com, without scheme, port or path; "*.example.com"; or "*" for whatever no other name takes',
-  normalizePublicName,
-);
 const file = option("expected the path of a file", (text) => text || undefined);
+const trustedProxies = z
+  .array(
+    option("expected an address or range such as 10.0.0.0/8 or fd00::/8", (text) =>
+      isAddressRange(text) ? text : undefined,
+    ),
+  )
+  .default([]);
 
-const tunnelOptions = z.strictObject({
-  name,
-  type: z.literal("http"),
-  hostname: hostname.optional(),
-  subdomain: option(
-    "expected a single label such as app, of letters, digits and hyphens",
-    normalizeSubdomain,
+/** Of the sections whose ports tunnels choose. */
+const portOptions = {
+  listen: option("expected an IP address such as 203.0.113.7 or ::1, without a port", (text) =>
+    text === "" || isIP(text) > 0 ? text : undefined,
   ).optional(),
-  target: addressOption(parseTarget).transform(formatTarget),
-  host_header: option('expected a name such as app.example.com, or "target" for the target\'s own', (text) =>
-    text === "target" || splitHostPort(text) ? text : undefined,
-  ).optional(),
-  timeout_ms: durationMs.optional(),
-  insecure_target: z.boolean().optional(),
-  target_ca: file.optional(),
-  target_server_name: option("expected a name such as app.example.com", normalizeHostname).optional(),
-});
-
-const keyOptions = z.strictObject({
-  name,
-  secret: z.string().regex(SECRET, { error: SECRET_EXPECTED }).optional(),
-  secret_file: file.optional(),
-  hostnames: z.array(hostname).default([]),
-  tunnels: z.array(tunnelOptions).default([]),
-});
+  ports: option("expected ports such as 20000-29999, or none", (text) =>
+    text === "none" || readPortRange(text) ? text : undefined,
+  ).default(FREE_PORTS),
+};
 
 const tlsFiles = z.strictObject({ cert: file, key: file });
 
@@ -156,13 +128,7 @@ const serverOptions = z.strictObject({
         "expected a URL without a path, such as https://example.com or https://example.com:8443",
         publicUrlOf,
       ).optional(),
-      trusted_proxies: z
-        .array(
-          option("expected an address or range such as 10.0.0.0/8 or fd00::/8", (text) =>
-            isAddressRange(text) ? text : undefined,
-          ),
-        )
-        .default([]),
+      trusted_proxies: trustedProxies,
       // Longer than a client that was told to restart takes to come back, and shorter than people wait.
       hold_ms: z.union([z.literal(0), durationMs]).default(3_000),
       timeout_ms: durationMs.default(120_000),
@@ -179,6 +145,11 @@ const serverOptions = z.strictObject({
         .default("auto"),
     })
     .prefault({}),
+  tcp: z.strictObject({ ...portOptions, trusted_proxies: trustedProxies }).prefault({}),
+  udp: z.strictObject(portOptions).prefault({}),
+  tls: z
+    .strictObject({ listen: addressOption(parseListenAddress), trusted_proxies: trustedProxies })
+    .optional(),
   data_dir: option("expected the path of a directory", (text) => text || undefined).optional(),
   limits: limitOptions,
   keys: z.array(keyOptions).default([]),
@@ -245,7 +216,7 @@ interface BuildContext {
 
 function build(options: ServerOptions, context: BuildContext): ServerConfig {
   const { directory, files, env, overrides } = context;
-  const { http, grpc } = options;
+  const { http, grpc, tcp, udp, tls } = options;
   const publicAddress = context.publicAddress ?? grpc.public_address;
   const dataDir = options.data_dir === undefined ? undefined : path.resolve(directory, options.data_dir);
   return {
@@ -265,13 +236,14 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
           ? grpc.tls
           : { cert: path.resolve(directory, grpc.tls.cert), key: path.resolve(directory, grpc.tls.key) },
     },
-    tcp: { ports: FREE_PORTS, trustedProxies: [] },
-    udp: { ports: FREE_PORTS },
+    tcp: { ...publicPorts(tcp), trustedProxies: tcp.trusted_proxies },
+    udp: publicPorts(udp),
+    ...(tls && { tls: { listen: tls.listen, trustedProxies: tls.trusted_proxies } }),
     dataDir: stateDirectory(overrides.dataDir ?? dataDir, env),
     limits: options.limits,
     keys: options.keys.map((key, i) => {
       const tunnels = key.tunnels.map((tunnel, j) =>
-        keyTunnel(tunnel, tunnelHostname(tunnel, http.domain)!, files.targetTls.get(`${i}.${j}`)),
+        keyTunnel(tunnel, http.domain, files.targetTls.get(`${i}.${j}`)),
       );
       return {
         name: key.name,
@@ -282,6 +254,7 @@ function build(options: ServerOptions, context: BuildContext): ServerConfig {
             ...tunnels.flatMap((tunnel) => ("hostname" in tunnel ? [tunnel.hostname] : [])),
           ]),
         ],
+        ...(key.ports.length > 0 && { ports: key.ports.map((text) => readPortRange(text)!) }),
         tunnels,
       };
     }),
@@ -292,21 +265,9 @@ function noFiles(): ConfigFiles {
   return { secrets: new Map(), targetTls: new Map() };
 }
 
-function keyTunnel(
-  options: ServerOptions["keys"][number]["tunnels"][number],
-  hostname: string,
-  targetTls: TargetTls | undefined,
-): KeyTunnel {
-  const { host_header: hostHeader, timeout_ms: timeoutMs } = options;
-  return {
-    name: options.name,
-    kind: "HTTP",
-    hostname,
-    target: options.target,
-    ...(targetTls && { targetTls }),
-    ...(hostHeader !== undefined && { hostHeader }),
-    ...(timeoutMs !== undefined && { timeoutMs }),
-  };
+function publicPorts({ listen, ports: text }: ServerOptions["udp"]): ServerConfig["udp"] {
+  const ports = readPortRange(text);
+  return { ...(listen && { host: listen }), ...(ports && { ports }) };
 }
 
 function overriddenAddress(text: string | undefined): NetAddress | undefined {

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import type { TunnelLimits } from "./routing/route.ts";
 
 /** What one party may use of the server, so that the others keep theirs. */
 export interface Limits {
@@ -13,7 +14,7 @@ export interface Limits {
   stalledTimeoutMs: number;
   /** Of a request's body; Infinity for none. */
   bodyBytes: number;
-  /** Of visitors. */
+  /** Of visitors: over HTTP, and as many at TCP ports. */
   connections: number;
   /** Of one address. */
   connectionsPerVisitor: number;
@@ -89,3 +90,26 @@ export const limitOptions = z
     streamsPerSession: limits.streams_per_session,
     unreadBytes: limits.unread_bytes,
   }));
+
+/** What the visitors of one tunnel may use: options of the tunnel itself, of those types that carry bytes. */
+export const tunnelLimitOptions = {
+  connections: count.optional(),
+  connections_per_visitor: count.optional(),
+  idle_timeout_ms: durationMs.optional(),
+  bytes_per_second: count.optional(),
+};
+
+/** Undefined where the tunnel has none. */
+export function tunnelLimits(
+  options: z.output<z.ZodObject<typeof tunnelLimitOptions>>,
+): TunnelLimits | undefined {
+  const limits: TunnelLimits = {
+    ...(options.connections !== undefined && { connections: options.connections }),
+    ...(options.connections_per_visitor !== undefined && {
+      connectionsPerVisitor: options.connections_per_visitor,
+    }),
+    ...(options.idle_timeout_ms !== undefined && { idleTimeoutMs: options.idle_timeout_ms }),
+    ...(options.bytes_per_second !== undefined && { bytesPerSecond: options.bytes_per_second }),
+  };
+  return Object.keys(limits).length > 0 ? limits : undefined;
+}

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from "node:crypto";
 import { encodeAccessKey } from "../../link/access-key.ts";
+import type { PortRange } from "../../link/port-range.ts";
 import { keyFileIn, type MappedTunnel, type StoredKey, updateKeyFile } from "../store/key-file.ts";
 
 /** There is a key of this name already. */
@@ -18,13 +19,24 @@ export async function createKey(options: {
   dataDir: string;
   name: string;
   hostnames?: string[];
+  ports?: PortRange[];
   tunnels?: MappedTunnel[];
   host: string;
   port: number;
   pin?: Buffer | undefined;
   namesInConfig?: readonly string[];
 }): Promise<{ key: StoredKey; token: string }> {
-  const { dataDir, name, hostnames = [], tunnels = [], host, port, pin, namesInConfig = [] } = options;
+  const {
+    dataDir,
+    name,
+    hostnames = [],
+    ports = [],
+    tunnels = [],
+    host,
+    port,
+    pin,
+    namesInConfig = [],
+  } = options;
   if (namesInConfig.includes(name)) {
     throw new NameTaken(`the config has a key called "${name}" already: choose another name`);
   }
@@ -42,6 +54,7 @@ export async function createKey(options: {
         ...tunnels.flatMap((tunnel) => ("hostname" in tunnel ? [tunnel.hostname] : [])),
       ]),
     ],
+    ...(ports.length > 0 && { ports }),
     tunnels,
     created: new Date().toISOString(),
   };

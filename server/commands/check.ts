@@ -1,8 +1,10 @@
 import { ConfigError } from "../../runtime/config-error.ts";
 import { formatAddress } from "../../runtime/net-address.ts";
 import { printable } from "../../runtime/printable.ts";
-import { placeInWords } from "../routing/place.ts";
+import type { KeyTunnel } from "../access/key-ring.ts";
 import { loadServerConfig, type ConfiguredKey, type ServerConfig } from "../config.ts";
+import { formatPortRange, placeInWords } from "../routing/place.ts";
+import { targetInWords } from "./target-words.ts";
 
 export interface Output {
   write(text: string): unknown;
@@ -28,26 +30,42 @@ export function checkCommand(configPath: string, out: Output, env: NodeJS.Proces
   }
 }
 
-function summary({ http, grpc, dataDir, keys }: ServerConfig): string[] {
+function summary({ http, grpc, tcp, udp, tls: tlsPort, dataDir, keys }: ServerConfig): string[] {
   const tls = typeof grpc.tls === "string" ? grpc.tls : grpc.tls.cert;
   const publicAddress = grpc.publicAddress ? `, public address ${formatAddress(grpc.publicAddress)}` : "";
   const tunnels = keys.reduce((count, key) => count + key.tunnels.length, 0);
   return [
     `http      ${formatAddress(http.listen)}, domain ${http.domain}`,
     `grpc      ${formatAddress(grpc.listen)}${publicAddress}, tls ${tls}`,
+    `tcp       ${publicPorts(tcp)}`,
+    `udp       ${publicPorts(udp)}`,
+    ...(tlsPort ? [`tls       ${formatAddress(tlsPort.listen)}`] : []),
     `data_dir  ${dataDir}`,
     `keys      ${keys.length}, with ${tunnels} ${tunnels === 1 ? "tunnel" : "tunnels"}`,
     ...keys.flatMap(describeKey),
   ];
 }
 
-function describeKey({ name, hostnames, tunnels }: ConfiguredKey): string[] {
+function publicPorts({ host, ports }: ServerConfig["udp"]): string {
+  return `${host ?? "all addresses"}, free ports ${ports ? formatPortRange(ports) : "none"}`;
+}
+
+function describeKey(key: ConfiguredKey): string[] {
+  const { name, hostnames, ports = [], tunnels } = key;
   const names = hostnames.length > 0 ? `, hostnames ${hostnames.join(" ")}` : "";
-  return [
-    `  ${name}: secret ******${names}`,
-    ...tunnels.map(
-      (tunnel) =>
-        `    ${tunnel.name}: ${tunnel.kind.toLowerCase()} ${placeInWords(tunnel)} -> ${tunnel.target}`,
-    ),
-  ];
+  const portRights = ports.length > 0 ? `, ports ${ports.map(formatPortRange).join(" ")}` : "";
+  return [`  ${name}: secret ******${names}${portRights}`, ...tunnels.map(describeTunnel)];
+}
+
+function describeTunnel(tunnel: KeyTunnel): string {
+  const { name, kind, target, proxyProtocol, limits = {} } = tunnel;
+  const ports = "ports" in tunnel ? tunnel.ports : 1;
+  const options = [
+    ["proxy_protocol", proxyProtocol && `v${proxyProtocol}`],
+    ["connections", limits.connections],
+    ["connections_per_visitor", limits.connectionsPerVisitor],
+    ["idle_timeout_ms", limits.idleTimeoutMs],
+    ["bytes_per_second", limits.bytesPerSecond],
+  ].flatMap(([option, value]) => (value === undefined ? [] : [`, ${option} ${value}`]));
+  return `    ${name}: ${kind.toLowerCase()} ${placeInWords(tunnel)} -> ${targetInWords(target, ports)}${options.join("")}`;
 }

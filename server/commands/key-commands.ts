@@ -19,9 +19,11 @@ export function addKeyCommands(program: Command): void {
     .description("make a key, and print the client's whole line; running servers take it at once")
     .requiredOption("--name <NAME>", "what the key is called")
     .option("--hostname <HOST>", 'a hostname that the key may use, or "*"; repeatable', collect)
+    .option("--port <PORT>", "a public port that the key may use, or several: 6000-6010; repeatable", collect)
     .option(
-      "--tunnel <NAME=TARGET[@HOST]>",
-      "a tunnel to map to it: web=127.0.0.1:3000, web=127.0.0.1:3000@app (subdomain) or @app.example.com; repeatable",
+      "--tunnel <NAME=TARGET[@PLACE]>",
+      "a tunnel to map to it: web=127.0.0.1:3000, web=127.0.0.1:3000@app (subdomain) or @app.example.com; ssh=tcp:22@2222, " +
+        "ssh=tcp:22 (any free port), game=udp:27015@27015, mail=tls:993@mail.example.com; repeatable",
       collect,
     )
     .option(

@@ -1,14 +1,22 @@
-import { formatTarget, parseTarget } from "../../link/target.ts";
+import { parseTcpTarget, parseTlsTarget, parseUdpTarget } from "../../link/byte-target.ts";
+import { parsePortRange, type PortRange } from "../../link/port-range.ts";
+import { formatTarget, parseTarget, type Target } from "../../link/target.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { normalizePublicName, normalizeSubdomain } from "../routing/hostname.ts";
-import { publicNamesOf } from "../routing/place.ts";
+import { type HostPlace, type PortKind, portPlace, publicNamesOf } from "../routing/place.ts";
 import { isName, type MappedTunnel } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
+
+/** What stands before the target of a tunnel that is not for HTTP, or where a target looks like such a one; `http://` is a target. */
+export const KIND_IN_FRONT = /^(http|tls|tcp|udp):(?!\/\/)/;
+/** What stands behind the "@" for any free port. */
+export const ANY_PORT = "0";
 
 /**
  * Reads the values of --tunnel: `web=127.0.0.1:3000@app.example.com`, `web=3000@app` (a name under the domain),
  * `web=3000` (the tunnel's name is the name under the domain), `web=3000@*`; with `https://10.0.0.5` or `unix:/run/app.sock`
- * as target too.
+ * as target too. With another kind before the target: `mail=tls:993@mail.example.com`, `ssh=tcp:22@2222`, `ssh=tcp:22` (any free
+ * port), `game=udp:27015@27015`, `range=tcp:127.0.0.1:6000-6010@6000-6010`.
  *
  * @throws CommandError
  */
@@ -18,7 +26,7 @@ export function parseTunnels(texts: readonly string[], domain: string): MappedTu
     "name",
     tunnels.map(({ name }) => name),
   );
-  once("hostname", tunnels.flatMap(publicNamesOf));
+  once("address", tunnels.flatMap(publicNamesOf));
   return tunnels;
 }
 
@@ -38,16 +46,50 @@ export function parseHostname(text: string): string {
   );
 }
 
+/** @throws CommandError */
+export function parsePorts(text: string): PortRange {
+  const range = parsePortRange(text);
+  if (typeof range === "string") throw new CommandError(2, `--port: ${range}, got ${quoted(text)}`);
+  return range;
+}
+
+/** Says what was expected in one value of --tunnel. */
+type Fail = (expected: string) => CommandError;
+
 function parseTunnel(text: string, domain: string): MappedTunnel {
-  const fail = (expected: string): CommandError =>
-    new CommandError(2, `--tunnel ${quoted(text)}: ${expected}`);
+  const fail: Fail = (expected) => new CommandError(2, `--tunnel ${quoted(text)}: ${expected}`);
   // Targets may hold an "@", names of hosts may not.
   const match = /^([^=]*)=(.*?)(?:@([^@]*))?$/s.exec(text);
-  if (!match)
+  if (!match) {
     throw fail("expected NAME=TARGET or NAME=TARGET@HOSTNAME, such as web=127.0.0.1:3000@app.example.com");
-  const [, name = "", targetText = "", at] = match;
+  }
+  const [, name = "", place = "", at] = match;
   if (!isName(name)) throw fail('expected a name of letters, digits, ".", "_" and "-" before the "="');
-  const target = parseTarget(targetText);
+  const kind = KIND_IN_FRONT.exec(place)?.[1];
+  const target = kind === undefined ? place : place.slice(kind.length + 1);
+  switch (kind) {
+    case "tcp":
+      return portTunnel({ kind: "TCP", name, target, at }, fail);
+    case "udp":
+      return portTunnel({ kind: "UDP", name, target, at }, fail);
+    case "tls":
+      return hostTunnel({ kind: "TLS", name, target: parseTlsTarget(target), at, domain }, fail);
+    default:
+      return hostTunnel({ kind: "HTTP", name, target: parseTarget(target), at, domain }, fail);
+  }
+}
+
+function hostTunnel(
+  tunnel: {
+    kind: HostPlace["kind"];
+    name: string;
+    target: Target | string;
+    at: string | undefined;
+    domain: string;
+  },
+  fail: Fail,
+): MappedTunnel {
+  const { kind, name, target, at, domain } = tunnel;
   if (typeof target === "string") throw fail(target);
   const hostname = at === undefined ? subdomainOf(name, domain) : hostnameOf(at, domain);
   if (hostname === undefined) {
@@ -57,7 +99,20 @@ function parseTunnel(text: string, domain: string): MappedTunnel {
         : 'expected a hostname such as app.example.com, a subdomain such as app, or "*" behind the "@"',
     );
   }
-  return { name, kind: "HTTP", hostname, target: formatTarget(target) };
+  return { name, kind, hostname, target: formatTarget(target) };
+}
+
+function portTunnel(
+  { kind, name, target: text, at }: { kind: PortKind; name: string; target: string; at: string | undefined },
+  fail: Fail,
+): MappedTunnel {
+  const target = kind === "UDP" ? parseUdpTarget(text) : parseTcpTarget(text);
+  if (typeof target === "string") throw fail(target);
+  const given = at === undefined || at === ANY_PORT ? undefined : parsePortRange(at);
+  if (typeof given === "string") throw fail(`behind the "@": ${given}`);
+  const place = portPlace(kind, given, target);
+  if (typeof place === "string") throw fail(place);
+  return { name, ...place, target: formatTarget(target.target) };
 }
 
 /** What has no dot is a name under the domain. */

@@ -2,20 +2,22 @@
 import { randomInt } from "node:crypto";
 import type { networkInterfaces } from "node:os";
 import { encodeAccessKey } from "../../link/access-key.ts";
+import { portsIn } from "../../link/port-range.ts";
 import { formatAddress, type NetAddress } from "../../runtime/net-address.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { ensureDirectory } from "../../runtime/state-directory.ts";
 import { configKeyId, configKeySecret } from "../access/config-key.ts";
 import { createKey } from "../access/create-key.ts";
-import type { ConfiguredKey, ServerConfig } from "../config.ts";
+import type { ServerConfig } from "../config.ts";
 import { readOwnPin } from "../grpc/certificate.ts";
-import { placeInWords } from "../routing/place.ts";
-import { isName, keyFileIn, readKeyFile, type StoredKey, updateKeyFile } from "../store/key-file.ts";
+import { formatPortRange, type Place } from "../routing/place.ts";
+import { isName, keyFileIn, readKeyFile, updateKeyFile } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { addressForKeys } from "./key-address.ts";
 import { renewalLine } from "./key-renewal.ts";
 import { age, table } from "./key-table.ts";
-import { parseHostname, parseTunnels } from "./key-tunnel.ts";
+import { parseHostname, parsePorts, parseTunnels } from "./key-tunnel.ts";
+import { type ShownKey, shownKey, tunnelInBrief, tunnelInWords } from "./shown-key.ts";
 
 export interface KeyCommandContext {
   config: ServerConfig;
@@ -55,25 +57,35 @@ export async function keyGenerate(
  * @throws CommandError, NameTaken, KeyFileError, CertificateError, StateDirectoryError
  */
 export async function keyCreate(
-  options: { name: string; hostname?: string[]; tunnel?: string[]; publicAddress?: string; json?: boolean },
+  options: {
+    name: string;
+    hostname?: string[];
+    port?: string[];
+    tunnel?: string[];
+    publicAddress?: string;
+    json?: boolean;
+  },
   context: KeyCommandContext,
 ): Promise<void> {
   const { config, out } = context;
   checkName(options.name);
   const hostnames = (options.hostname ?? []).map(parseHostname);
+  const ports = (options.port ?? []).map(parsePorts);
   const tunnels = parseTunnels(options.tunnel ?? [], config.http.domain);
+  for (const tunnel of tunnels) checkReachable(tunnel, config);
   const server = await serverForKeys(options.publicAddress, context);
   await ensureDirectory(config.dataDir);
   const { key, token } = await createKey({
     dataDir: config.dataDir,
     name: options.name,
     hostnames,
+    ports,
     tunnels,
     ...server.address,
     pin: server.pin,
     namesInConfig: config.keys.map(({ name }) => name),
   });
-  const shown = describe(key, "keys.json");
+  const shown = shownKey(key, "keys.json");
   const command = clientLine(token, config);
   if (options.json) return out(asJson(shown, { token, command, server, config }));
   out(`Made the key ${quoted(key.name)}.`);
@@ -109,10 +121,12 @@ export async function keyList(options: { json?: boolean }, context: KeyCommandCo
     key.id,
     key.source,
     key.hostnames.join(", ") || "-",
-    key.tunnels.map(({ name }) => name).join(", ") || "-",
+    key.ports.map(formatPortRange).join(", ") || "-",
+    key.tunnels.map(tunnelInBrief).join(", ") || "-",
     key.created === undefined ? "-" : age(key.created),
   ]);
-  for (const line of table([["NAME", "ID", "IN", "HOSTNAMES", "TUNNELS", "AGE"], ...rows])) out(line);
+  for (const line of table([["NAME", "ID", "IN", "HOSTNAMES", "PORTS", "TUNNELS", "AGE"], ...rows]))
+    out(line);
 }
 
 /**
@@ -171,27 +185,6 @@ export async function keyRevoke(options: { name: string }, context: KeyCommandCo
   if (inConfig) out(`The key of the same name in ${configFile ?? "the config"} stays.`);
 }
 
-interface ShownKey {
-  id: string;
-  name: string;
-  source: "config" | "keys.json";
-  hostnames: readonly string[];
-  tunnels: readonly ShownTunnel[];
-  /** ISO 8601; absent for a key of the config. */
-  created?: string;
-}
-
-interface ShownTunnel {
-  name: string;
-  type: "http" | "tls" | "tcp" | "udp";
-  /** Of a tunnel with a hostname. */
-  hostname?: string;
-  /** Of a tunnel with ports: the first, 0 for any free one, and how many. */
-  port?: number;
-  ports?: number;
-  target: string;
-}
-
 /** What a token says of the server. */
 interface ServerInKey {
   address: NetAddress;
@@ -217,24 +210,9 @@ async function serverForKeys(
 async function allKeys(config: ServerConfig): Promise<ShownKey[]> {
   const stored = await readKeyFile(keyFileIn(config.dataDir));
   const configured = config.keys.map((key) =>
-    describe({ ...key, id: configKeyId(key.name).toString("hex") }, "config"),
+    shownKey({ ...key, id: configKeyId(key.name).toString("hex") }, "config"),
   );
-  return [...configured, ...stored.map((key) => describe(key, "keys.json"))];
-}
-
-/** Names the fields one by one: a secret or its hash is not among them. */
-function describe(
-  key: (ConfiguredKey & { id: string; created?: string }) | StoredKey,
-  source: ShownKey["source"],
-): ShownKey {
-  const { id, name, hostnames, created } = key;
-  const tunnels = key.tunnels.map((tunnel): ShownTunnel => {
-    const { name, kind, target } = tunnel;
-    const type = kind.toLowerCase() as ShownTunnel["type"];
-    if ("hostname" in tunnel) return { name, type, hostname: tunnel.hostname, target };
-    return { name, type, port: tunnel.port, ports: tunnel.ports, target };
-  });
-  return { id, name, source, hostnames, tunnels, ...(created !== undefined && { created }) };
+  return [...configured, ...stored.map((key) => shownKey(key, "keys.json"))];
 }
 
 function printKey(key: ShownKey, { config, configFile, out }: KeyCommandContext, server?: ServerInKey): void {
@@ -245,15 +223,11 @@ function printKey(key: ShownKey, { config, configFile, out }: KeyCommandContext,
     ["data directory", config.dataDir],
     ...(server ? [["server", `${formatAddress(server.address)} (${proofOf(config, server)})`]] : []),
     ["hostnames", key.hostnames.join(", ") || "only subdomains"],
-    ...key.tunnels.map((tunnel) => ["tunnel", `${tunnel.name}: ${placeOf(tunnel)} -> ${tunnel.target}`]),
+    ["ports", key.ports.map(formatPortRange).join(", ") || "only free ones"],
+    ...key.tunnels.map((tunnel) => ["tunnel", tunnelInWords(tunnel)]),
     ...(key.created === undefined ? [] : [["made", `${key.created} (${age(key.created)} ago)`]]),
   ];
   for (const line of table(rows)) out(`  ${line}`);
-}
-
-function placeOf({ type, hostname, port = 0, ports = 1 }: ShownTunnel): string {
-  if (hostname !== undefined) return type === "http" ? hostname : `${type} ${hostname}`;
-  return `${type} ${placeInWords({ kind: type === "udp" ? "UDP" : "TCP", port, ports })}`;
 }
 
 /** For scripts: the key, and how a client comes in with it. */
@@ -273,6 +247,28 @@ function proofOf(config: ServerConfig, { pin }: ServerInKey): string {
 
 function clientLine(token: string, config: ServerConfig): string {
   return `tunnel-client --key ${token}${config.grpc.tls === "off" ? " --plaintext" : ""}`;
+}
+
+/**
+ * That the server with this config has a place for the tunnel.
+ * @throws CommandError
+ */
+function checkReachable(tunnel: Place & { name: string }, { tcp, udp, tls }: ServerConfig): void {
+  const fail = (why: string): CommandError =>
+    new CommandError(
+      2,
+      `--tunnel ${tunnel.name}: ${why} If the server runs with another config, name it with --config.`,
+    );
+  if (tunnel.kind === "TLS" && !tls) {
+    throw fail("the config has no tls.listen, where visitors of TLS tunnels arrive.");
+  }
+  if (!("port" in tunnel) || tunnel.port > 0) return;
+  const { ports } = tunnel.kind === "TCP" ? tcp : udp;
+  const free = ports ? portsIn(ports) : 0;
+  if (free < tunnel.ports) {
+    const option = `${tunnel.kind.toLowerCase()}.ports`;
+    throw fail(`it needs ${tunnel.ports} of ${option}, which has ${free}: add its own with "@".`);
+  }
 }
 
 function checkName(name: string): void {

@@ -1,3 +1,6 @@
+import type { TargetRange } from "../../link/byte-target.ts";
+import { MAX_PORT, MAX_PORTS, type PortRange, portsIn } from "../../link/port-range.ts";
+
 /** Where a tunnel is public. */
 export type Place = HostPlace | PortPlace;
 
@@ -34,6 +37,37 @@ export function portName(kind: PortKind, port: number): string {
 
 export function tlsName(hostname: string): string {
   return `tls:${hostname}`;
+}
+
+/**
+ * The ports that a tunnel takes: the given ones, or as many free ones as its target has. A target of one port is where the
+ * first of several leads.
+ *
+ * @returns a string that says why target and ports do not go together
+ */
+export function portPlace(
+  kind: PortKind,
+  given: PortRange | undefined,
+  { target, ports: targets }: TargetRange,
+): PortPlace | string {
+  const ports = given ? portsIn(given) : targets;
+  if (ports > MAX_PORTS) {
+    return `one tunnel may have ${MAX_PORTS} ports, and these are ${ports}: make it several`;
+  }
+  if (targets !== 1 && targets !== ports) {
+    return `the target has ${targets} ports, and the tunnel ${ports}: give as many, or only the first of the target`;
+  }
+  if ("path" in target) {
+    if (ports > 1) return "a UNIX socket has no ports: give the tunnel one port only";
+  } else if (target.port + ports - 1 > MAX_PORT) {
+    return `the target's ports would end at ${target.port + ports - 1}, and ports end at ${MAX_PORT}`;
+  }
+  return { kind, port: given?.from ?? 0, ports };
+}
+
+/** As `parsePortRange` reads it. */
+export function formatPortRange({ from, to }: PortRange): string {
+  return from === to ? `${from}` : `${from}-${to}`;
 }
 
 /** As people read it: `app.example.com`, `port 2222`, `ports 6000-6010`, `any free port`. */

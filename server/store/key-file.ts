@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises";
 import path from "node:path";
 import { z } from "zod";
-import { MAX_PORTS, type PortRange } from "../../link/port-range.ts";
+import { parseTcpTarget, parseTlsTarget, parseUdpTarget } from "../../link/byte-target.ts";
+import { MAX_PORT, MAX_PORTS, type PortRange } from "../../link/port-range.ts";
 import { parseTarget } from "../../link/target.ts";
 import { fileErrorInWords } from "../../runtime/file-error.ts";
 import { quoted } from "../../runtime/printable.ts";
@@ -93,19 +94,27 @@ const hostname = z
   .regex(/^(?:\*|(?:\*\.)?[a-z0-9_][a-z0-9_.-]*)$/, 'expected a hostname in lower case, or "*"')
   .max(253);
 const name = z.string().refine(isName, 'expected letters, digits, ".", "_" and "-"');
-const target = z.string().refine((text) => typeof parseTarget(text) !== "string", "expected a target");
-
-const port = z.int().min(1).max(65_535);
+const port = z.int().min(1).max(MAX_PORT);
+const portRange = z
+  .strictObject({ from: port, to: port })
+  .refine(({ from, to }) => from <= to, "expected the lowest port first");
+/** With ports; the target is that of the first. */
+const portTunnel = {
+  name,
+  // 0: any free one.
+  port: z.int().min(0).max(MAX_PORT),
+  ports: z.int().min(1).max(MAX_PORTS),
+};
+const FITS = `expected ports up to ${MAX_PORT}, and a target for each`;
 const tunnel = z.discriminatedUnion("type", [
-  z.strictObject({ name, type: z.enum(["http", "tls"]), hostname, target }),
-  z.strictObject({
-    name,
-    type: z.enum(["tcp", "udp"]),
-    // 0: any free one.
-    port: z.int().min(0).max(65_535),
-    ports: z.int().min(1).max(MAX_PORTS),
-    target,
-  }),
+  z.strictObject({ name, type: z.literal("http"), hostname, target: targetReadBy(parseTarget) }),
+  z.strictObject({ name, type: z.literal("tls"), hostname, target: targetReadBy(parseTlsTarget) }),
+  z
+    .strictObject({ ...portTunnel, type: z.literal("tcp"), target: firstTargetReadBy(parseTcpTarget) })
+    .refine(fits, FITS),
+  z
+    .strictObject({ ...portTunnel, type: z.literal("udp"), target: firstTargetReadBy(parseUdpTarget) })
+    .refine(fits, FITS),
 ]);
 
 /** Strict: a field that this version does not know may be a limit, and ignoring it would give more than was meant. */
@@ -117,12 +126,32 @@ const keyFileSchema = z.strictObject({
       name,
       secret_sha256: z.string().regex(/^[0-9a-f]{64}$/, "expected 64 hex digits"),
       hostnames: z.array(hostname),
-      ports: z.array(z.strictObject({ from: port, to: port })).optional(),
+      ports: z.array(portRange).optional(),
       tunnels: z.array(tunnel),
       created: z.iso.datetime(),
     }),
   ),
 });
+
+function targetReadBy(parse: (text: string) => object | string) {
+  return z.string().refine((text) => typeof parse(text) !== "string", "expected a target of this type");
+}
+
+/** Of one port, since the file says elsewhere how many follow. */
+function firstTargetReadBy(parse: typeof parseTcpTarget) {
+  return targetReadBy((text) => {
+    const range = parse(text);
+    return typeof range !== "string" && range.ports > 1 ? "expected one port" : range;
+  });
+}
+
+/** Ports end somewhere, in public and at the target; a UNIX socket has none. */
+function fits(tunnel: { port: number; ports: number; target: string }): boolean {
+  const { port, ports } = tunnel;
+  const target = parseTarget(tunnel.target);
+  if (typeof target === "string") return true;
+  return Math.max(port, "path" in target ? MAX_PORT : target.port) + ports - 1 <= MAX_PORT;
+}
 
 function parse(text: string, file: string): StoredKey[] {
   const { keys } = check(text, file);

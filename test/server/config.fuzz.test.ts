@@ -17,7 +17,7 @@ const FILE_SECRET = madeSecret();
 
 const directory = mkdtempSync(path.join(tmpdir(), "culvert-config-"));
 const file = path.join(directory, "config.yaml");
-writeFileSync(path.join(directory, "office.key"), FILE_SECRET);
+for (const name of ["office.key", "machines.key"]) writeFileSync(path.join(directory, name), FILE_SECRET);
 afterAll(() => rmSync(directory, { recursive: true }));
 
 function load(text: string) {

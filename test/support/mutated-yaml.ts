@@ -20,6 +20,7 @@ const fragment = fc.oneof(
 /** What a value may be without a fault in the YAML. */
 const VALUES = [
   ["", "~", "null", "true", "no", "0", "-1", "8080", "1e999", ".nan", "x", "a b", "-", "é", "日本"],
+  ["2222", "65536", "6000-6010", "6010-6000", "1-65535", "none", "http", "tls", "tcp", "udp", "v1"],
   ["[]", "{}", "[a, b]", "{ a: 1 }", "'*'", "127.0.0.1", "a.b", "'[::1]:80'", "../x", "x".repeat(2_000)],
 ].flat();
 const value = fc.oneof({ weight: 3, arbitrary: fc.constantFrom(...VALUES) }, fragment);

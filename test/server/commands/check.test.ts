@@ -24,12 +24,21 @@ test("a fine file is summed up, without its secrets", () => {
   const { exitCode, output } = check(
     `http: { domain: example.com }
 grpc: { public_address: "tunnel.example.com:7000", tls: off }
+tcp: { listen: 203.0.113.7 }
+udp: { ports: none }
+tls: { listen: ":8443" }
 data_dir: /var/lib/culvert
 keys:
   - name: home
     secret: \${KEY}
     hostnames: ["*"]
-    tunnels: [{ name: web, type: http, target: 3000 }]
+    ports: [2200, 6000-6010]
+    tunnels:
+      - { name: web, type: http, target: 3000 }
+      - { name: ssh, type: tcp, port: 2222, target: 22, proxy_protocol: v2, connections: 5, connections_per_visitor: 2 }
+      - { name: range, type: udp, ports: 7100-7102, target: "nas:6000", idle_timeout_ms: 9, bytes_per_second: 1000 }
+      - { name: any, type: tcp, target: 1-3 }
+      - { name: mail, type: tls, target: 993 }
 `,
     { KEY: "s".repeat(30) },
   );
@@ -37,10 +46,17 @@ keys:
   expect(output).toBe(`${file}: fine
   http      :8080, domain example.com
   grpc      :7000, public address tunnel.example.com:7000, tls off
+  tcp       203.0.113.7, free ports 20000-29999
+  udp       all addresses, free ports none
+  tls       :8443
   data_dir  /var/lib/culvert
-  keys      1, with 1 tunnel
-    home: secret ******, hostnames * web.example.com
+  keys      1, with 5 tunnels
+    home: secret ******, hostnames * web.example.com mail.example.com, ports 2200 6000-6010
       web: http web.example.com -> 127.0.0.1:3000
+      ssh: tcp port 2222 -> 127.0.0.1:22, proxy_protocol v2, connections 5, connections_per_visitor 2
+      range: udp ports 7100-7102 -> nas:6000-6002, idle_timeout_ms 9, bytes_per_second 1000
+      any: tcp any 3 free ports -> 127.0.0.1:1-3
+      mail: tls mail.example.com -> 127.0.0.1:993
 `);
 });
 

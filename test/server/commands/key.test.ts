@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { readdir, readFile } from "node:fs/promises";
 import type { NetworkInterfaceInfo } from "node:os";
 import { join } from "node:path";
@@ -73,6 +74,57 @@ test("tunnels can be at a hostname, at a name under the domain, at their own nam
     "c.example.com",
     "*",
   ]);
+});
+
+test("a key gets ports to ask for, and tunnels of every kind", async () => {
+  const world = await startedServer({ tls: { listen: { port: 8443 }, trustedProxies: [] } });
+  const tunnel = ["ssh=tcp:22@2222", "any=udp:53", "mail=tls:993@mail.example.org"];
+  await keyCreate({ name: "home", port: ["2200", "6000-6010"], tunnel, ...PUBLIC }, world.context);
+  const expected = {
+    hostnames: ["mail.example.org"],
+    ports: [
+      { from: 2200, to: 2200 },
+      { from: 6000, to: 6010 },
+    ],
+    tunnels: [
+      { name: "ssh", kind: "TCP", port: 2222, ports: 1, target: "127.0.0.1:22" },
+      { name: "any", kind: "UDP", port: 0, ports: 1, target: "127.0.0.1:53" },
+      { name: "mail", kind: "TLS", hostname: "mail.example.org", target: "127.0.0.1:993" },
+    ],
+  };
+  expect(await world.keyOf(keyInLastLine(world.lines))).toMatchObject(expected);
+  for (const words of [
+    "ports           2200, 6000-6010",
+    "ssh: tcp port 2222 -> 127.0.0.1:22",
+    "any: udp any free port -> 127.0.0.1:53",
+    "mail: tls mail.example.org -> 127.0.0.1:993",
+  ]) {
+    expect(world.lines.join("\n")).toContain(words);
+  }
+  world.lines.length = 0;
+  await keyShow({ name: "home", json: true }, world.context);
+  expect(JSON.parse(world.lines[0]!)).toMatchObject({
+    ...expected,
+    tunnels: expected.tunnels.map(({ kind, ...tunnel }) => ({ ...tunnel, type: kind.toLowerCase() })),
+  });
+  world.lines.length = 0;
+  await keyList({}, world.context);
+  expect(world.lines.at(-1)).toMatch(
+    / mail\.example\.org +2200, 6000-6010 +ssh \(tcp 2222\), any \(udp\), mail \(tls\) +\d+ s$/,
+  );
+});
+
+test.each<[string, Partial<ServerConfig>, string]>([
+  ["x=tls:443@a.org", {}, "the config has no tls.listen"],
+  ["x=tcp:22", { tcp: { trustedProxies: [] } }, "it needs 1 of tcp.ports, which has 0"],
+  ["x=udp:1-3", { udp: { ports: { from: 5, to: 6 } } }, "it needs 3 of udp.ports, which has 2"],
+])("a tunnel for which the server has no place is refused: %s", async (tunnel, sections, words) => {
+  const { context, config } = contextFor({ dataDir: await temporaryDirectory(), tls: "off" });
+  Object.assign(config, sections);
+  const error = await refusal(keyCreate({ name: "x", tunnel: [tunnel], ...PUBLIC }, context));
+  expect(error.exitCode).toBe(2);
+  expect(error.message).toContain(`--tunnel x: ${words}`);
+  expect(error.message).toContain("--config");
 });
 
 test("create as JSON is one line for scripts", async () => {
@@ -179,6 +231,8 @@ test.each<[string, Parameters<typeof keyCreate>[0], string]>([
   ["name", { name: "a b" }, "--name"],
   ["name with a line break", { name: "a\nb" }, "--name"],
   ["hostname", { name: "x", hostname: ["http://app"] }, "--hostname"],
+  ["port", { name: "x", port: ["ssh"] }, "--port: expected a port such as 2222"],
+  ["range of ports", { name: "x", port: ["10-1"] }, "--port: expected a port such as 2222"],
   ["tunnel without target", { name: "x", tunnel: ["web"] }, "NAME=TARGET"],
   ["tunnel target", { name: "x", tunnel: ["web=nonsense"] }, "HOST:PORT"],
   ["tunnel name", { name: "x", tunnel: ["a b=3000"] }, "name of letters"],
@@ -210,9 +264,9 @@ test("list shows the keys of both places, and no secret", async () => {
   await keyList({}, world.context);
   await keyList({ json: true }, world.context);
   expect(world.lines[0]).toContain(world.config.dataDir);
-  expect(world.lines[1]).toMatch(/^NAME +ID +IN +HOSTNAMES +TUNNELS +AGE$/);
-  expect(world.lines[2]).toMatch(/^office +[0-9a-f]{16} +config +app\.example\.com +web +-$/);
-  expect(world.lines[3]).toMatch(/^home +[0-9a-f]{16} +keys\.json +web\.example\.com +web +\d+ s$/);
+  expect(world.lines[1]).toMatch(/^NAME +ID +IN +HOSTNAMES +PORTS +TUNNELS +AGE$/);
+  expect(world.lines[2]).toMatch(/^office +[0-9a-f]{16} +config +app\.example\.com +- +web +-$/);
+  expect(world.lines[3]).toMatch(/^home +[0-9a-f]{16} +keys\.json +web\.example\.com +- +web +\d+ s$/);
   const listed = JSON.parse(world.lines.at(-1)!) as { keys: { name: string; source: string }[] };
   expect(listed.keys.map(({ name, source }) => `${name} ${source}`)).toEqual([
     "office config",
@@ -264,6 +318,58 @@ test("show says of a stored key that its secret was shown once, and how to get o
   expect(text).not.toContain("culvert_");
 });
 
+test("the line that renews a key makes one with the same rights", async () => {
+  const world = await startedServer({ tls: { listen: { port: 8443 }, trustedProxies: [] } });
+  await keyCreate(
+    {
+      name: "home",
+      hostname: ["*", "own.example.org"],
+      port: ["2200", "6000-6010"],
+      tunnel: [
+        "web=3000@app",
+        "odd=http:udp:80@odd",
+        "sock=unix:/run/it's a@b.sock@sock",
+        "secure=https://10.0.0.5",
+        "mail=tls:993@app",
+        "ssh=tcp:[::1]:22@2222",
+        "any=tcp:22",
+        "at=tcp:unix:/run/a@b@0",
+        "range=tcp:6000-6010@7000-7010",
+        "row=udp:6000-6010",
+        "dns=udp:53@53",
+      ],
+      ...PUBLIC,
+    },
+    world.context,
+  );
+  const file = join(world.config.dataDir, "keys.json");
+  const rights = async () => {
+    const { keys } = JSON.parse(await readFile(file, "utf8")) as { keys: Record<string, unknown>[] };
+    expect(keys).toHaveLength(1);
+    const { id: _id, created: _created, secret_sha256: _hash, hostnames, ...rest } = keys[0]!;
+    return { ...rest, hostnames: (hostnames as string[]).toSorted() };
+  };
+  const before = await rights();
+
+  world.lines.length = 0;
+  await keyShow({ name: "home" }, world.context);
+  const words = shellWords(world.lines.at(-1)!.replaceAll("tunnel-server key", "printf '%s\\0'"));
+  const create = words.slice(words.indexOf("create") + 1);
+  const valuesOf = (option: string) => create.filter((_word, i) => create[i - 1] === option);
+  await keyRevoke({ name: "home" }, world.context);
+  await keyCreate(
+    {
+      name: valuesOf("--name")[0]!,
+      hostname: valuesOf("--hostname"),
+      port: valuesOf("--port"),
+      tunnel: valuesOf("--tunnel"),
+      ...PUBLIC,
+    },
+    world.context,
+  );
+  expect(await rights()).toEqual(before);
+});
+
 test("revoke takes a stored key out, and only that", async () => {
   const world = await startedServer();
   for (const name of ["home", "work"]) await keyCreate({ name, ...PUBLIC }, world.context);
@@ -290,6 +396,11 @@ test("a key that does not exist is named, and no file is made", async () => {
   }
   expect(await readdir(dataDir)).toEqual([]);
 });
+
+/** What a shell makes of a command that prints its words. */
+function shellWords(command: string): string[] {
+  return execFileSync("sh", ["-c", command], { encoding: "utf8" }).split("\0");
+}
 
 interface StoredHashes {
   keys: { secret_sha256: string }[];
@@ -329,7 +440,7 @@ function contextFor(options: {
 }
 
 /** The data directory of a server that has started once. */
-async function startedServer(options: { keys?: ServerConfig["keys"] } = {}) {
+async function startedServer(options: { keys?: ServerConfig["keys"]; tls?: ServerConfig["tls"] } = {}) {
   const dataDir = await temporaryDirectory();
   const { log } = recordingLog();
   const { cert } = await loadOrCreateCertificate(dataDir, log);
@@ -338,7 +449,10 @@ async function startedServer(options: { keys?: ServerConfig["keys"] } = {}) {
     await ring.refresh();
     return ring.authenticate(key.keyId, key.secret);
   };
-  return { ...contextFor({ ...options, dataDir }), pin: spkiPin(cert), keyOf };
+  const { keys, tls } = options;
+  const made = contextFor({ dataDir, ...(keys && { keys }) });
+  if (tls) made.config.tls = tls;
+  return { ...made, pin: spkiPin(cert), keyOf };
 }
 
 function keyInLastLine(lines: string[]): AccessKey {

@@ -28,6 +28,26 @@ test("keys come back as they were stored, from a file for its owner alone", asyn
   expect(await readdir(directory)).toEqual(["keys.json"]);
 });
 
+test("tunnels of every kind, and ports, come back as they were stored", async () => {
+  const file = keyFileIn(await temporaryDirectory());
+  const key: StoredKey = {
+    ...HOME,
+    ports: [
+      { from: 2200, to: 2200 },
+      { from: 6000, to: 6010 },
+    ],
+    tunnels: [
+      { name: "web", kind: "HTTP", hostname: "app.example.com", target: "https://10.0.0.5:443" },
+      { name: "mail", kind: "TLS", hostname: "app.example.com", target: "unix:/run/mail.sock" },
+      { name: "ssh", kind: "TCP", port: 65_535, ports: 1, target: "127.0.0.1:22" },
+      { name: "any", kind: "TCP", port: 0, ports: 1, target: "unix:/run/any.sock" },
+      { name: "games", kind: "UDP", port: 1, ports: 1000, target: "[::1]:64536" },
+    ],
+  };
+  await updateKeyFile(file, () => [key]);
+  expect(await readKeyFile(file)).toEqual([key]);
+});
+
 test("without a file there are no keys", async () => {
   expect(await readKeyFile(keyFileIn(await temporaryDirectory()))).toEqual([]);
 });
@@ -73,6 +93,25 @@ test.each([
   ["a hash cut short", fileWith({ secret_sha256: "ab" }), "keys.0.secret_sha256"],
   ["a hostname in capitals", fileWith({ hostnames: ["App.example.com"] }), "lower case"],
   ["an id that is none", fileWith({ id: "__proto__" }), "keys.0.id"],
+  [
+    "a range of ports the wrong way round",
+    fileWith({ ports: [{ from: 2, to: 1 }] }),
+    "keys.0.ports.0: expected the lowest",
+  ],
+  ["a port that is none", fileWith({ ports: [{ from: 0, to: 1 }] }), "keys.0.ports.0.from"],
+  [
+    "ports beyond the last",
+    tunnelInFile({ port: 65_535, ports: 2 }),
+    "keys.0.tunnels.0: expected ports up to 65535",
+  ],
+  ["targets beyond the last", tunnelInFile({ ports: 2, target: "a:65535" }), "expected ports up to 65535"],
+  ["too many ports", tunnelInFile({ ports: 1001 }), "keys.0.tunnels.0.ports"],
+  ["several ports to a UNIX socket", tunnelInFile({ ports: 2, target: "unix:/x" }), "a target for each"],
+  ["datagrams to a UNIX socket", tunnelInFile({ type: "udp", target: "unix:/x" }), "a target of this type"],
+  ["a port with a URL as target", tunnelInFile({ target: "https://a" }), "a target of this type"],
+  ["a target that says how many", tunnelInFile({ ports: 2, target: "1-2" }), "a target of this type"],
+  ["a port with a hostname", tunnelInFile({ hostname: "a.org" }), "hostname"],
+  ["a kind that nobody knows", tunnelInFile({ type: "sctp" }), "keys.0.tunnels.0.type"],
   ["two keys of one name", fileWith({}, { id: "1111111111111111" }), '"home" stands there twice'],
   ["two keys of one id", fileWith({}, { name: "other" }), '"0123456789abcdef" stands there twice'],
 ])("%s is refused with the file's name, and never overwritten", async (_what, text, message) => {
@@ -103,4 +142,11 @@ function fileWith(...changes: object[]): string {
   const all =
     changes.length === 1 ? [{ ...key, ...changes[0] }] : changes.map((change) => ({ ...key, ...change }));
   return JSON.stringify({ version: 1, keys: all });
+}
+
+/** keys.json with a key like HOME that has one tunnel with ports, with a change to that. */
+function tunnelInFile(change: object): string {
+  return fileWith({
+    tunnels: [{ name: "ssh", type: "tcp", port: 1, ports: 1, target: "127.0.0.1:22", ...change }],
+  });
 }
