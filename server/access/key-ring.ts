@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { TargetTls } from "../../link/messages.ts";
 import type { PortRange } from "../../link/port-range.ts";
 import type { Log } from "../../runtime/log.ts";
-import { publicNamesOf, tlsName } from "../routing/place.ts";
+import { portOfName, publicNamesOf, tlsName } from "../routing/place.ts";
 import type { ProxyProtocol, TunnelLimits } from "../routing/route.ts";
 import { keyFileIn, type MappedTunnel, readKeyFile, type StoredKey } from "../store/key-file.ts";
 import { configKeyId, configKeySecret } from "./config-key.ts";
@@ -35,7 +35,10 @@ export interface Key {
   source: "config" | "store";
 }
 
-/** The public names that are written to a key: a hostname for HTTP and TLS alike, and those of its tunnels. */
+/**
+ * The public names that are written to a key, beside its `ports`: a hostname for HTTP and TLS alike, and those of its tunnels. One
+ * key takes over from another at them; at ports that it may ask for among many, it does not.
+ */
 export function namesOf({ hostnames, tunnels }: Pick<Key, "hostnames" | "tunnels">): ReadonlySet<string> {
   return new Set([...hostnames, ...hostnames.map(tlsName), ...tunnels.flatMap(publicNamesOf)]);
 }
@@ -73,6 +76,8 @@ export class KeyRing {
   #entries: ReadonlyMap<string, Entry>;
   /** By public name: visitors of names that nobody claims ask too. */
   #owners: ReadonlyMap<string, readonly Key[]>;
+  /** Those with ports to ask for, which are too many to stand there by name. */
+  #withPorts: readonly Key[];
   /** What tells one state of the file from another; `undefined` until it was read for the first time. */
   #stamp: string | undefined;
   #problem: string | undefined;
@@ -86,6 +91,7 @@ export class KeyRing {
     this.#fromConfig = new Map(options.configKeys.map(configEntry).map((entry) => [entry.key.id, entry]));
     this.#entries = this.#fromConfig;
     this.#owners = ownersIn(this.#entries);
+    this.#withPorts = withPortsIn(this.#entries);
   }
 
   /** The key, if id and secret belong together. An unknown id and a wrong secret look and take the same. */
@@ -104,7 +110,11 @@ export class KeyRing {
    * while one key takes over from another.
    */
   ownersOf(name: string): readonly Key[] {
-    return this.#owners.get(name) ?? [];
+    const owners = this.#owners.get(name) ?? [];
+    const port = this.#withPorts.length === 0 ? undefined : portOfName(name);
+    if (port === undefined) return owners;
+    const listed = this.#withPorts.filter((key) => mayAskFor(key, port) && !owners.includes(key));
+    return [...owners, ...listed].toSorted(configFirst);
   }
 
   /** `listener` gets the ids of keys whose sessions must end. Returns how to stop that. */
@@ -182,6 +192,7 @@ export class KeyRing {
     const before = this.#entries;
     this.#entries = entries;
     this.#owners = ownersIn(entries);
+    this.#withPorts = withPortsIn(entries);
     const revoked = new Set(
       [...before.keys()].filter((id) => !isStillGood(before.get(id)!, entries.get(id))),
     );
@@ -227,6 +238,18 @@ function ownersIn(entries: ReadonlyMap<string, Entry>): ReadonlyMap<string, read
     }
   }
   return owners;
+}
+
+function withPortsIn(entries: ReadonlyMap<string, Entry>): readonly Key[] {
+  return [...entries.values()].map(({ key }) => key).filter(({ ports }) => ports !== undefined);
+}
+
+function mayAskFor({ ports = [] }: Key, port: number): boolean {
+  return ports.some(({ from, to }) => port >= from && port <= to);
+}
+
+function configFirst(a: Key, b: Key): number {
+  return Number(b.source === "config") - Number(a.source === "config");
 }
 
 /** A key whose secret was replaced lets nobody stay who showed the old one. */

@@ -35,6 +35,12 @@ export function portName(kind: PortKind, port: number): string {
   return `${kind.toLowerCase()}:${port}`;
 }
 
+/** Of a public name that is a port: which. */
+export function portOfName(name: string): number | undefined {
+  const digits = /^(?:tcp|udp):(\d+)$/.exec(name)?.[1];
+  return digits === undefined ? undefined : Number(digits);
+}
+
 export function tlsName(hostname: string): string {
   return `tls:${hostname}`;
 }

@@ -135,13 +135,11 @@ function wantedPorts(key: Key, kind: PortKind, request: TunnelRequest, rules: Na
     if (free) return place;
     throw refused(`This server gives no ${kind} ports away. Ask its owner for one, and for it with --port.`);
   }
-  const own = namesOf(key);
   for (let each = port; each < port + ports; each++) {
-    if (own.has(portName(kind, each))) continue;
-    const isOther = rules.ownersOf(portName(kind, each)).length > 0;
-    if (isOther) throw refused(`The ${kind} port ${each} belongs to another key.`);
+    const owners = rules.ownersOf(portName(kind, each));
+    if (owners.some((owner) => owner.id === key.id)) continue;
+    if (owners.length > 0) throw refused(`The ${kind} port ${each} belongs to another key.`);
     if (free && each >= free.from && each <= free.to) continue;
-    if (key.ports?.some(({ from, to }) => each >= from && each <= to)) continue;
     const others = free ? `, or ask for one from ${free.from} to ${free.to}` : "";
     throw refused(
       `This key may not use the ${kind} port ${each}. Add it to the key's ports on the server${others}.`,

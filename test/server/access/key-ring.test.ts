@@ -213,6 +213,34 @@ test("a hostname's owners are the keys that it is written to, those of the confi
   expect(ring.ownersOf("nobody.example.com")).toEqual([]);
 });
 
+test("a port's owners are the keys that may ask for it, over TCP and UDP, and those with a tunnel at it", async () => {
+  const ssh: MappedTunnel = { name: "ssh", kind: "TCP", port: 2222, ports: 2, target: "127.0.0.1:22" };
+  const { ring, dataDir } = await startRing({
+    configKeys: [
+      {
+        ...CONFIGURED,
+        ports: [
+          { from: 6000, to: 6010 },
+          { from: 2223, to: 2223 },
+        ],
+      },
+    ],
+  });
+  await create(dataDir, "other", { tunnels: [ssh], ports: [{ from: 6010, to: 6010 }] });
+  await ring.refresh();
+  const ownersOf = (name: string) => ring.ownersOf(name).map((key) => key.name);
+  expect(ownersOf("tcp:6000")).toEqual(["home"]);
+  expect(ownersOf("udp:6010")).toEqual(["home", "other"]);
+  expect(ownersOf("tcp:2222")).toEqual(["other"]);
+  // The config's first, also where it is the one that only may ask.
+  expect(ownersOf("tcp:2223")).toEqual(["home", "other"]);
+  expect(ownersOf("udp:2222")).toEqual([]);
+  expect(ownersOf("tcp:6011")).toEqual([]);
+  await revoke(dataDir, "other");
+  await ring.refresh();
+  expect(ownersOf("udp:6010")).toEqual(["home"]);
+});
+
 test("no secret stands in the log", async () => {
   const { ring, dataDir, lines } = await startRing({ configKeys: [CONFIGURED] });
   const { secret, token } = await create(dataDir, "gone");

@@ -98,6 +98,47 @@ describe("a client does not get", () => {
   });
 });
 
+describe("a client that asks for a port", () => {
+  const [home, other] = [KEYS[0]!, KEYS[1]!];
+  const owners: Record<string, Key[]> = {
+    "tcp:2222": [home],
+    "udp:20005": [other],
+    "tcp:443": [other, home],
+  };
+  const rules = namingRules({ ownersOf: (name) => owners[name] ?? [] });
+  const ask = (kind: "TCP" | "UDP", port: number, ports = 1) => {
+    try {
+      return nameTunnels(home, "client", [request({ kind, port, ports })], rules).flatMap(publicNamesOf);
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  test.each([
+    ["of its key", "TCP", 2222, ["tcp:2222"]],
+    ["of its key and another", "TCP", 443, ["tcp:443"]],
+    ["that is free", "TCP", 20_005, ["tcp:20005"]],
+    ["that is whichever", "UDP", 0, []],
+  ] as const)("gets one %s", (_what, kind, port, names) => {
+    expect(ask(kind, port)).toEqual(names);
+  });
+
+  test.each([
+    [
+      "of another key, be it free for the rest",
+      "UDP",
+      20_005,
+      1,
+      "The UDP port 20005 belongs to another key",
+    ],
+    ["of its key for the other kind", "UDP", 2222, 1, "This key may not use the UDP port 2222"],
+    ["of nobody", "TCP", 3000, 1, "This key may not use the TCP port 3000"],
+    ["of nobody behind its own", "TCP", 2222, 2, "This key may not use the TCP port 2223"],
+  ] as const)("gets none %s", (_what, kind, port, ports, message) => {
+    expect(ask(kind, port, ports)).toContain(message);
+  });
+});
+
 function tunnelFor(more: Partial<TunnelRequest>) {
   return nameTunnels(KEYS[0]!, "client", [request({ subdomain: "a", ...more })], RULES)[0]!;
 }
