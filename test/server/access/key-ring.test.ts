@@ -215,10 +215,12 @@ test("a hostname's owners are the keys that it is written to, those of the confi
 
 test("a port's owners are the keys that may ask for it, over TCP and UDP, and those with a tunnel at it", async () => {
   const ssh: MappedTunnel = { name: "ssh", kind: "TCP", port: 2222, ports: 2, target: "127.0.0.1:22" };
+  const game: MappedTunnel = { name: "game", kind: "UDP", port: 6000, ports: 1, target: "127.0.0.1:1" };
   const { ring, dataDir } = await startRing({
     configKeys: [
       {
         ...CONFIGURED,
+        tunnels: [game],
         ports: [
           { from: 6000, to: 6010 },
           { from: 2223, to: 2223 },
@@ -230,6 +232,7 @@ test("a port's owners are the keys that may ask for it, over TCP and UDP, and th
   await ring.refresh();
   const ownersOf = (name: string) => ring.ownersOf(name).map((key) => key.name);
   expect(ownersOf("tcp:6000")).toEqual(["home"]);
+  expect(ownersOf("udp:6000")).toEqual(["home"]);
   expect(ownersOf("udp:6010")).toEqual(["home", "other"]);
   expect(ownersOf("tcp:2222")).toEqual(["other"]);
   // The config's first, also where it is the one that only may ask.
