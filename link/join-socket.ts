@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { resetSocket } from "./reset-socket.ts";
 import type { LinkStream, StreamFailure, StreamHandler } from "./stream.ts";
 import { TurnCork } from "./turn-cork.ts";
 
@@ -110,7 +111,7 @@ class Join implements StreamHandler {
   }
 
   reset(code: StreamFailure, detail: string): void {
-    abort(this.#socket);
+    resetSocket(this.#socket);
     this.#finish({ code, detail });
   }
 
@@ -162,15 +163,5 @@ class Join implements StreamHandler {
     if (this.#over) return;
     this.#over = true;
     this.#closed?.(failure);
-  }
-}
-
-/** Ends a socket so that its other end sees a reset and not an end. */
-function abort(socket: Socket): void {
-  try {
-    socket.resetAndDestroy();
-  } catch {
-    // Only TCP has resets; what else can be joined (TLS) notices an end without its closing alert.
-    socket.destroy();
   }
 }

@@ -133,6 +133,17 @@ test("a reset of the stream resets the socket, once", async () => {
   expect(stream.wasReset).toBeUndefined();
 });
 
+test("a stream that is reset right behind its end closes the socket, behind all that came before", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, socket, peer } = await join(backend);
+  stream.feed("all");
+  stream.finish();
+  stream.fail("CANCELLED", "gone");
+  await once(socket, "close");
+  await peer.untilClosed();
+  expect(peer.text).toBe("all");
+});
+
 test("a socket that is destroyed by others resets the stream", async () => {
   await using backend = await RawBackend.start();
   const { stream, socket } = await join(backend);
@@ -149,6 +160,17 @@ test("a stream that is reset while its socket connects takes it along", async ()
   stream.feed("x");
   stream.fail();
   if (!socket.closed) await once(socket, "close");
+  expect(socket.destroyed).toBe(true);
+});
+
+test("a stream that has ended, and is reset while its socket connects, takes it along", async () => {
+  await using backend = await RawBackend.start();
+  const socket = connect({ ...backend.target, allowHalfOpen: true });
+  const stream = new FakeStream();
+  joinSocket(stream, socket);
+  stream.finish();
+  stream.fail();
+  await once(socket, "close");
   expect(socket.destroyed).toBe(true);
 });
 

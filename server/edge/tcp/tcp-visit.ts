@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { TunnelError } from "../../../link/errors.ts";
 import { joinSocket } from "../../../link/join-socket.ts";
+import { resetSocket } from "../../../link/reset-socket.ts";
 import { type LinkStream, SILENT } from "../../../link/stream.ts";
 import type { AddressRanges } from "../../../runtime/address-ranges.ts";
 import { networkOf, plainAddress } from "../../../runtime/ip-address.ts";
@@ -99,7 +100,7 @@ export class TcpVisit {
   cut(failure: VisitFailure, detail?: string): void {
     this.#fail(failure, detail);
     this.#stream?.reset("CANCELLED", failure);
-    this.#socket.resetAndDestroy();
+    resetSocket(this.#socket);
   }
 
   #readProxyHeader(): void {
