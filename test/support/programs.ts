@@ -5,12 +5,21 @@ import { delimiter, join } from "node:path";
 export const PROGRAMS = {
   chromium: "chromium",
   curl: "curl",
+  dig: "bind9-dnsutils",
+  dnsmasq: "dnsmasq-base",
   faketime: "faketime",
   ip: "iproute2",
+  iperf3: "iperf3",
   mount: "mount",
+  "nc.openbsd": "netcat-openbsd",
   nginx: "nginx-light",
   openssl: "openssl",
   prlimit: "util-linux",
+  "redis-benchmark": "redis-tools",
+  "redis-cli": "redis-tools",
+  "redis-server": "redis-server",
+  rsync: "rsync",
+  scp: "openssh-client",
   setpriv: "util-linux",
   ssh: "openssh-client",
   "ssh-keygen": "openssh-client",
@@ -30,6 +39,16 @@ export function hasProgram(program: keyof typeof PROGRAMS): boolean {
   if (isOnPath(program)) return true;
   if (!process.env["CI"]) return false;
   throw new Error(`no ${program} here: install Debian's package ${PROGRAMS[program]}`);
+}
+
+/**
+ * For the title of tests that need programs: why they are skipped, or nothing if all are here.
+ *
+ * @throws as `hasProgram`
+ */
+export function skippedWithout(...programs: (keyof typeof PROGRAMS)[]): string {
+  const missing = programs.filter((program) => !hasProgram(program));
+  return missing.length === 0 ? "" : ` (skipped: needs ${missing.join(", ")})`;
 }
 
 export function isOnPath(program: string): boolean {
