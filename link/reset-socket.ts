@@ -7,9 +7,11 @@ import type { Socket } from "node:net";
  * and Node would then neither close it nor say "close", ever.
  */
 export function resetSocket(socket: Socket): void {
-  const { writableEnded, writableFinished, writableLength } = socket;
+  const { connecting, destroyed, writableEnded, writableFinished, writableLength } = socket;
   const isShuttingDown = writableEnded && !writableFinished && writableLength === 0;
-  if (isShuttingDown && !socket.destroyed) socket.once("finish", () => resetNow(socket));
+  // Node would wait for the connection first, of which there may never be one.
+  if (connecting) socket.destroy();
+  else if (isShuttingDown && !destroyed) socket.once("finish", () => resetNow(socket));
   else resetNow(socket);
 }
 
