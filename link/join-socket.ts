@@ -33,6 +33,8 @@ export function joinSocket(stream: LinkStream, socket: Socket, options: JoinOpti
   if (options.early && options.early.length > 0) join.pass(options.early);
 }
 
+const NOTHING = Buffer.alloc(0);
+
 class Join implements StreamHandler {
   readonly readsBehindEnd = true;
 
@@ -48,7 +50,10 @@ class Join implements StreamHandler {
   #owedBytes = 0;
   /** Bytes that the socket has let go, and that are not paid for. */
   #unpaidBytes = 0;
+  /** The socket's end has been read, or might have been. */
   #socketEnded = false;
+  /** And the stream was told. */
+  #passedEnd = false;
   #streamEnded = false;
   #over = false;
 
@@ -73,7 +78,7 @@ class Join implements StreamHandler {
     socket.on("drain", () => this.#settle());
     // Behind the stream's end there is no "drain" any more.
     socket.once("finish", () => this.#settle());
-    socket.once("end", () => this.#endStream());
+    socket.once("end", () => this.#readEnd());
     socket.on("error", (error: NodeJS.ErrnoException) => this.#lost(error.code ?? error.message));
     socket.once("close", () => this.#socketClosed());
   }
@@ -104,6 +109,7 @@ class Join implements StreamHandler {
 
   end(): void {
     this.#streamEnded = true;
+    if (this.#socketEnded) this.#passEnd();
     // An end ahead of the connection is forgotten by node:net when it goes on to the next address of a name.
     if (this.#socket.connecting) this.#socket.once("connect", () => this.#socket.end());
     else this.#socket.end();
@@ -134,15 +140,32 @@ class Join implements StreamHandler {
     else this.#stream.consumed(bytes);
   }
 
-  #endStream(): void {
+  /**
+   * Of a reset that comes right behind bytes libuv says that it is an end (POLLHUP in uv__stream_io): the stream would wait on
+   * for somebody who is gone. To write nothing tells the two apart; behind this turn, since a reset drops what has not left.
+   */
+  #readEnd(): void {
     this.#socketEnded = true;
-    if (this.#over) return;
+    // A UNIX socket cannot be written to either when its other end has closed it.
+    const isTcp = this.#socket.localAddress !== undefined;
+    if (this.#streamEnded || !isTcp) return this.#passEnd();
+    setImmediate(() => {
+      if (this.#over || this.#passedEnd) return;
+      // What is still to be written will find out.
+      if (this.#socket.writableLength > 0) this.#passEnd();
+      else this.#socket.write(NOTHING, (error) => !error && this.#passEnd());
+    });
+  }
+
+  #passEnd(): void {
+    if (this.#over || this.#passedEnd) return;
+    this.#passedEnd = true;
     this.#stream.end();
     this.#finishWhenEnded();
   }
 
   #socketClosed(): void {
-    if (!this.#socketEnded || !this.#streamEnded) this.#lost("closed");
+    if (!this.#passedEnd || !this.#streamEnded) this.#lost("closed");
     // Whatever is left of both directions' bytes, nobody will read it, nor pay for it.
     const bytes = this.#owedBytes + this.#unpaidBytes;
     this.#owedBytes = this.#unpaidBytes = 0;
@@ -156,7 +179,7 @@ class Join implements StreamHandler {
   }
 
   #finishWhenEnded(): void {
-    if (this.#socketEnded && this.#streamEnded) this.#finish(undefined);
+    if (this.#passedEnd && this.#streamEnded) this.#finish(undefined);
   }
 
   #finish(failure: { code: StreamFailure; detail: string } | undefined): void {
