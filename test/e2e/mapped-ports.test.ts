@@ -71,8 +71,16 @@ keys:
 `);
   await using _server = server;
   const { output } = await runProgram(SERVER, [
-    ...["key", "show", "home", "--json", "--config", file, "--data-dir", dataDir],
-    ...["--public-address", `127.0.0.1:${server.grpcPort}`],
+    "key",
+    "show",
+    "home",
+    "--json",
+    "--config",
+    file,
+    "--data-dir",
+    dataDir,
+    "--public-address",
+    `127.0.0.1:${server.grpcPort}`,
   ]);
   const { key: token } = JSON.parse(output) as { key: string };
   await using client = startClientProcess({ token, dataDir: await temporaryDirectory() }, []);
