@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
-import { type PortKind, portName, type PortPlace } from "../routing/place.ts";
+import { RecentMap } from "../access/recent-map.ts";
+import { type PortKind, portName, type PortPlace, type PortRange } from "../routing/place.ts";
 import type { NamingRules, SessionTunnel } from "./naming.ts";
 
 /** Where visitors of a port arrive. */
@@ -23,6 +24,8 @@ export interface PortClaimant {
 
 /** So many ports of the range are tried: where that many are taken, more tries would only delay the answer. */
 const MAX_TRIES = 200;
+/** As many as a server with its default range has to give away. */
+const MAX_REMEMBERED = 10_000;
 
 /** Opens the public ports of tunnels, and closes those that nobody holds any more. */
 export class PublicPorts {
@@ -34,6 +37,8 @@ export class PublicPorts {
   readonly #open = new Map<string, { kind: PortKind; port: number }>();
   /** Opened or chosen for a client that is on its way to become a session. */
   readonly #pending = new Set<string>();
+  /** Where tunnels without a number were last: they return to where their visitors are, even if the place they prefer is free by then. */
+  readonly #lastPorts = new RecentMap<string, number>(MAX_REMEMBERED);
   /** One client chooses after the other. */
   #last: Promise<unknown> = Promise.resolve();
 
@@ -122,17 +127,21 @@ export class PublicPorts {
   /** @throws TunnelError */
   async #openFree(tunnel: SessionTunnel & PortPlace, who: PortClaimant, names: string[]): Promise<number> {
     const { kind, ports } = tunnel;
-    const range = this.#rules.freePorts(kind);
-    const places = range ? range.to - range.from + 2 - ports : 0;
-    const preferred = places > 0 ? preferredPlace(tunnel, who) % places : 0;
-    for (let i = 0; i < Math.min(places, MAX_TRIES); i++) {
-      const place = { kind, port: range!.from + ((preferred + i) % places), ports };
+    const identity = identityOf(tunnel, who);
+    for (const port of portsToTry(
+      this.#rules.freePorts(kind),
+      ports,
+      identity,
+      this.#lastPorts.get(identity),
+    )) {
+      const place = { kind, port, ports };
       if (!this.#isFree(place, who)) continue;
       const tried: string[] = [];
       try {
         await this.#openAll(place, tried);
         names.push(...tried);
-        return place.port;
+        this.#lastPorts.set(identity, port);
+        return port;
       } catch (error) {
         this.#release(tried);
         if (!(error instanceof TunnelError) || error.code !== "port_taken") throw error;
@@ -159,12 +168,23 @@ function chosenLast(a: SessionTunnel, b: SessionTunnel): number {
 }
 
 /** The same for the same client and target, so that an address that was told yesterday holds today. */
-function preferredPlace({ kind, name, target, request }: SessionTunnel, who: PortClaimant): number {
+function identityOf({ kind, name, target, request }: SessionTunnel, who: PortClaimant): string {
   const whose = request === undefined ? [who.keyId, name] : [who.clientId, target];
-  return createHash("sha256")
-    .update([kind, ...whose].join("\n"))
-    .digest()
-    .readUInt32BE();
+  return [kind, ...whose].join("\n");
+}
+
+/** The first of so many ports: where it was last, where it would be by its identity alone, and what follows. */
+function* portsToTry(
+  range: PortRange | undefined,
+  ports: number,
+  identity: string,
+  last: number | undefined,
+): Generator<number> {
+  const places = range ? range.to - range.from + 2 - ports : 0;
+  if (!range || places <= 0) return;
+  if (last !== undefined && last + ports - 1 <= range.to) yield last;
+  const preferred = createHash("sha256").update(identity).digest().readUInt32BE();
+  for (let i = 0; i < Math.min(places, MAX_TRIES); i++) yield range.from + ((preferred + i) % places);
 }
 
 /** listen(2), ip(7). */
