@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
 import { type Key, type KeyTunnel, namesOf } from "../../../server/access/key-ring.ts";
-import { publicNamesOf } from "../../../server/routing/place.ts";
+import { portOfName, publicNamesOf } from "../../../server/routing/place.ts";
 import { nameTunnels, type NamingRules } from "../../../server/sessions/naming.ts";
 import { namingRules } from "../../support/naming-rules.ts";
 
@@ -200,7 +200,14 @@ describe("ports", () => {
     [{ name: "ssh", kind: "TCP", port: 2222, ports: 1, target: "127.0.0.1:22" }],
   );
   const LISTED: Key = { ...keyOf("listed", []), ports: [{ from: 6000, to: 6010 }] };
-  const rules = namingRules({ ownersOf: (name) => [OWNER].filter((key) => namesOf(key).has(name)) });
+  const rules = namingRules({
+    ownersOf(name) {
+      const port = portOfName(name)!;
+      const lists = ({ ports = [] }: Key): boolean =>
+        ports.some(({ from, to }) => port >= from && port <= to);
+      return [OWNER, LISTED].filter((key) => namesOf(key).has(name) || lists(key));
+    },
+  });
 
   function portsFor(key: Key, more: Partial<TunnelRequest>, of = rules): string {
     try {
