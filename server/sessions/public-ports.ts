@@ -1,7 +1,8 @@
 import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
+import type { PortRange } from "../../link/port-range.ts";
 import { RecentMap } from "../access/recent-map.ts";
-import { type PortKind, portName, type PortPlace, type PortRange } from "../routing/place.ts";
+import { type PortKind, portName, type PortPlace } from "../routing/place.ts";
 import type { NamingRules, SessionTunnel } from "./naming.ts";
 
 /** Where visitors of a port arrive. */

@@ -4,7 +4,7 @@ import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
 import type { WantedTunnel } from "../../client/client.ts";
 import { freePort } from "../../bench/free-port.ts";
-import type { PortRange } from "../../server/routing/place.ts";
+import type { PortRange } from "../../link/port-range.ts";
 import type { ServerTuning } from "../../server/server.ts";
 import { RawBackend } from "../support/raw-backend.ts";
 import { RawVisitor } from "../support/raw-visitor.ts";
