@@ -7,8 +7,8 @@ import { startWorld, type World } from "../support/world.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
-/** What a stalled stream may take: credit, queues, and the system's buffers of four sockets. */
-const TAKEN_BYTES = 16 * MIB;
+/** What a stalled stream may take: a window of 16 MiB, queues, and the system's buffers of four sockets. */
+const TAKEN_BYTES = 32 * MIB;
 const TOTAL_BYTES = 64 * MIB;
 const BLOCK = new Random(7).bytes(MIB);
 const FAST_BYTES = 256 * KIB;
