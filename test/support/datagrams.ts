@@ -19,7 +19,10 @@ export class DatagramPeer implements AsyncDisposable {
   static async open({ host = "127.0.0.1", port = 0 } = {}): Promise<DatagramPeer> {
     const socket = createSocket(host.includes(":") ? "udp6" : "udp4");
     socket.bind(port, host);
-    await once(socket, "listening");
+    await once(socket, "listening").catch((error: unknown) => {
+      socket.close();
+      throw error;
+    });
     return new DatagramPeer(socket);
   }
 

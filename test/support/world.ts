@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type IncomingHttpHeaders, type RequestListener, type Server } from "node:http";
 import http from "node:http";
@@ -6,13 +7,16 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TunnelClient, type WantedTunnel } from "../../client/client.ts";
 import { parseAllowRules } from "../../client/local/consent.ts";
-import { decodeAccessKey } from "../../link/access-key.ts";
+import { decodeAccessKey, encodeAccessKey } from "../../link/access-key.ts";
 import { createLog, type Log } from "../../runtime/log.ts";
+import { configKeyId, configKeySecret } from "../../server/access/config-key.ts";
 import { createKey } from "../../server/access/create-key.ts";
+import type { KeyTunnel } from "../../server/access/key-ring.ts";
 import { loadServerConfig, type ServerConfig } from "../../server/config.ts";
 import { readOwnPin } from "../../server/grpc/certificate.ts";
 import { startServer, type TunnelServer } from "../../server/server.ts";
 import type { MappedTunnel } from "../../server/store/key-file.ts";
+import { Relay } from "./relay.ts";
 
 export interface WorldOptions {
   /** The local service: what to answer, or the address of one that the test runs itself. */
@@ -21,6 +25,10 @@ export interface WorldOptions {
   config?: (config: ServerConfig) => void;
   /** What the key maps; by default the client asks for `app.localhost` itself. */
   mapped?: MappedTunnel[];
+  /** What the key maps, standing in the config, where tunnels have limits. */
+  configured?: KeyTunnel[];
+  /** Whether a relay stands for the network between client and server. */
+  relayed?: boolean;
   /** What the client asks for instead. */
   tunnels?: WantedTunnel[];
   hostnames?: string[];
@@ -41,6 +49,8 @@ export interface World extends AsyncDisposable {
   client: TunnelClient;
   httpPort: number;
   grpcPort: number;
+  /** If it was asked for. */
+  relay: Relay | undefined;
   dataDir: string;
   token: string;
   /** What server and client logged. */
@@ -77,23 +87,39 @@ export async function startWorld(options: WorldOptions): Promise<World> {
   config.http.listen = { host: "127.0.0.1", port: 0 };
   config.grpc.listen = { host: "127.0.0.1", port: 0 };
   config.grpc.tls = options.tls ?? "off";
+  const secret = randomBytes(16).toString("hex");
+  if (options.configured)
+    config.keys.push({ name: "configured", secret, hostnames: [], tunnels: options.configured });
   options.config?.(config);
   const serverLog = recordingLog();
   const server = await startServer(config, serverLog.log);
   cleanups.unshift(() => server.stop(0));
 
-  const { token } = await createKey({
-    dataDir,
-    name: "test",
-    hostnames: options.hostnames,
-    tunnels: options.mapped,
+  const relay = options.relayed ? await Relay.to(server.grpcPort) : undefined;
+  cleanups.unshift(() => relay?.[Symbol.asyncDispose]());
+  const address = {
     host: "127.0.0.1",
-    port: server.grpcPort,
+    port: relay?.port ?? server.grpcPort,
     pin: config.grpc.tls === "auto" ? await readOwnPin(dataDir) : undefined,
-  });
+  };
+  const { token } = options.configured
+    ? {
+        token: encodeAccessKey({
+          ...address,
+          keyId: configKeyId("configured"),
+          secret: configKeySecret(secret),
+        }),
+      }
+    : await createKey({
+        ...address,
+        dataDir,
+        name: "test",
+        hostnames: options.hostnames,
+        tunnels: options.mapped,
+      });
   const clientLog = recordingLog();
   const app: WantedTunnel = { kind: "HTTP", subdomain: "app", target: service };
-  const tunnels = options.mapped ? [] : (options.tunnels ?? [app]);
+  const tunnels = options.mapped || options.configured ? [] : (options.tunnels ?? [app]);
   const client = new TunnelClient({
     server: { key: decodeAccessKey(token), plaintext: config.grpc.tls === "off" },
     clientId: "test-client",
@@ -115,6 +141,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     client,
     httpPort: server.httpPort,
     grpcPort: server.grpcPort,
+    relay,
     dataDir,
     token,
     logs: { server: serverLog.lines, client: clientLog.lines },
