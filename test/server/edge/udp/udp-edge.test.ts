@@ -16,7 +16,7 @@ interface World extends AsyncDisposable {
   port: number;
   route: FakeRoute;
   /** Lines with this message. */
-  logged(message: string): Record<string, unknown>[];
+  logged: (message: string) => Record<string, unknown>[];
   /** What findRoute says, and how often it has been asked. */
   found: { route: Route | undefined; asked: number };
 }
@@ -196,27 +196,27 @@ test("an end of the client lets the visitor go", async () => {
   expect(world.edge.connections).toBe(0);
 });
 
-describe("what is dropped is counted by reason", () => {
-  /** What the edge says of it in the end; a datagram that is heard of says that those before it have come. */
-  async function dropsOf(
-    play: (
-      world: World,
-      time: { pass(ms: number): void },
-      visitors: [DatagramPeer, DatagramPeer],
-    ) => Promise<void>,
-    connections?: number,
-  ): Promise<{ edge: unknown; visits: unknown[] }> {
-    const time = holdTime();
-    await using world = await startEdge(connections === undefined ? {} : { connections });
-    await using first = await DatagramPeer.open();
-    await using second = await DatagramPeer.open();
-    await play(world, time, [first, second]);
-    time.pass(1_000);
-    const edge = world.logged("datagrams were dropped")[0]?.["dropped"];
-    time.pass(61_000);
-    return { edge, visits: world.logged("connection").map(({ dropped }) => dropped) };
-  }
+/** What the edge says of it in the end; a datagram that is heard of says that those before it have come. */
+async function dropsOf(
+  play: (
+    world: World,
+    time: { pass(ms: number): void },
+    visitors: [DatagramPeer, DatagramPeer],
+  ) => Promise<void>,
+  connections?: number,
+): Promise<{ edge: unknown; visits: unknown[] }> {
+  const time = holdTime();
+  await using world = await startEdge(connections === undefined ? {} : { connections });
+  await using first = await DatagramPeer.open();
+  await using second = await DatagramPeer.open();
+  await play(world, time, [first, second]);
+  time.pass(1_000);
+  const edge = world.logged("datagrams were dropped")[0]?.["dropped"];
+  time.pass(61_000);
+  return { edge, visits: world.logged("connection").map(({ dropped }) => dropped) };
+}
 
+describe("what is dropped is counted by reason", () => {
   test("no tunnel, or a client that is away", async () => {
     const { edge } = await dropsOf(async ({ found, route, port }, _, [visitor]) => {
       found.route = undefined;
