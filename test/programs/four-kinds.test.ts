@@ -34,11 +34,16 @@ tls: { listen: "127.0.0.1:0" }
     const tlsPort = Number(String(listening["tls"]).split(":").at(-1));
     const dnsPort = await freePort();
     const token = await createKeyByCommand(dataDir, server.grpcPort, [
-      "--config", config,
-      "--tunnel", `web=${web.target.host}:${web.target.port}@app`,
-      "--tunnel", `names=tcp:${names.port}@${dnsPort}`,
-      "--tunnel", `datagrams=udp:${names.port}@${dnsPort}`,
-      "--tunnel", `site=tls:${site.port}@secure`,
+      "--config",
+      config,
+      "--tunnel",
+      `web=${web.target.host}:${web.target.port}@app`,
+      "--tunnel",
+      `names=tcp:${names.port}@${dnsPort}`,
+      "--tunnel",
+      `datagrams=udp:${names.port}@${dnsPort}`,
+      "--tunnel",
+      `site=tls:${site.port}@secure`,
     ]);
     await using client = startClientProcess({ token, dataDir: await temporaryDirectory(), tls: true }, []);
     await client.logged("serving", 4);
