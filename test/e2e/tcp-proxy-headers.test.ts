@@ -128,7 +128,7 @@ describe("a header from a proxy that is trusted", () => {
     await using tunnel = await startTcpTunnel(service.target, TRUSTING);
     const visitor = (await tunnel.visit()).send("PROXY TC").end();
     expect(await visitor.ended).toBe("rst");
-    expect(await tunnel.visited()).toMatchObject({ failure: "BAD_PROXY_HEADER" });
+    expect(await tunnel.visited()).toMatchObject({ failure: "CONNECTION_LOST" });
   });
 
   test("that does not come in time cuts the connection", async () => {
