@@ -1,10 +1,11 @@
 import { once } from "node:events";
-import { connect, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { describe, expect, test } from "vitest";
 import { joinSocket, type JoinOptions, type Toll } from "../../link/join-socket.ts";
 import type { StreamFailure } from "../../link/stream.ts";
 import { FakeStream } from "../support/fake-stream.ts";
 import { RawBackend, type RawConnection } from "../support/raw-backend.ts";
+import { temporaryDirectory } from "../support/temporary-directory.ts";
 
 type Closed = { code: StreamFailure; detail: string } | undefined;
 
@@ -133,6 +134,20 @@ test("a reset of the socket right behind bytes resets the stream, behind the byt
   expect(stream.ended).toBe(false);
   expect(stream.wasReset?.code).toBe("CONNECTION_LOST");
   expect(closed).toHaveLength(1);
+});
+
+test("a UNIX socket that its other end closes ends the stream, and does not reset it", async () => {
+  const path = `${await temporaryDirectory()}/socket`;
+  const server = createServer((peer) => peer.write("all", () => peer.destroy())).listen(path);
+  await once(server, "listening");
+  const stream = new FakeStream();
+  stream.accept(Buffer.alloc(0));
+  joinSocket(stream, connect({ path, allowHalfOpen: true }));
+  await stream.until(() => stream.ended || stream.over);
+  expect(stream.body.toString()).toBe("all");
+  expect(stream.wasReset).toBeUndefined();
+  stream.finish();
+  server.close();
 });
 
 test("a reset of the stream resets the socket, once", async () => {
