@@ -62,7 +62,7 @@ test("a visitor with whom nothing is exchanged is let go, and none with whom som
   await using echo = await RawBackend.start(async (connection) => {
     for (;;) await connection.send(await connection.take(5));
   });
-  await using tunnel = await startTcpTunnel(echo.target, { limits: { idleTimeoutMs: 500 } });
+  await using tunnel = await startTcpTunnel(echo.target, { limits: { idleTimeoutMs: 1_000 } });
   const [idle, busy] = [await tunnel.visit(), await tunnel.visit()];
   const cut = new AbortController();
   void idle.ended.then(() => cut.abort());

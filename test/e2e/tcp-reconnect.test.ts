@@ -32,7 +32,7 @@ test("a visitor who comes while the client is away is served once it is back, at
 
 test("a visitor whose client does not come back in time is reset, and the port is closed", async () => {
   await using service = await RawBackend.start();
-  await using tunnel = await startTcpTunnel(service.target, holding(300));
+  await using tunnel = await startTcpTunnel(service.target, holding(1_000));
   await lose(tunnel);
   const visitor = await tunnel.visit();
   visitor.send("hello?");
