@@ -6,6 +6,7 @@ export class DatagramPeer implements AsyncDisposable {
   readonly received: { datagram: Buffer; from: RemoteInfo }[] = [];
   readonly socket: Socket;
   readonly #waiting = new Set<() => void>();
+  #closed = false;
 
   private constructor(socket: Socket) {
     this.socket = socket;
@@ -72,6 +73,8 @@ export class DatagramPeer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#closed) return;
+    this.#closed = true;
     await new Promise<void>((resolve) => this.socket.close(resolve));
   }
 }

@@ -1,5 +1,6 @@
+import { Socket } from "node:dgram";
 import type { LookupAddress } from "node:dns";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import type { RelayOutcome } from "../../../client/local/byte-relay.ts";
 import { consentTo, parseAllowRules } from "../../../client/local/consent.ts";
 import { relayDatagrams } from "../../../client/local/datagram-relay.ts";
@@ -160,6 +161,34 @@ test.each(["127.0.0.1", "::1"])("localhost is found at %s, with all that was sen
   stream.feedDatagram(Buffer.from("d"));
   await service.next(4);
   stream.fail();
+});
+
+test("what was sent to an address that refuses is sent to the next, until one has answered", async () => {
+  await using service = await DatagramPeer.service();
+  const { stream, outcomes } = relay({ host: "localhost", port: service.port });
+  await stream.until(() => stream.accepted !== undefined);
+  stream.feedDatagram(Buffer.from("a"));
+  await stream.until(() => stream.datagrams.length === 1);
+  expect(service.heard).toEqual(["a"]);
+  await service[Symbol.asyncDispose]();
+  stream.feedDatagram(Buffer.from("b"));
+  await stream.until(() => stream.over);
+  expect(outcomes).toMatchObject([{ failure: "REFUSED", datagramsIn: 2, datagramsOut: 1 }]);
+});
+
+test("what the system does not take is dropped, and counted", async () => {
+  await using service = await DatagramPeer.service();
+  const { stream, outcomes } = relay({ host: "127.0.0.1", port: service.port });
+  stream.feedDatagram(Buffer.from("in"));
+  await stream.until(() => stream.datagrams.length === 1);
+  const waiting = vi.spyOn(Socket.prototype, "getSendQueueSize").mockReturnValue(1024 * 1024 + 1);
+  stream.feedDatagram(Buffer.from("out"));
+  waiting.mockRestore();
+  stream.feedDatagram(Buffer.from("in again"));
+  await stream.until(() => stream.datagrams.length === 2);
+  stream.fail();
+  expect(service.heard).toEqual(["in", "in again"]);
+  expect(outcomes).toMatchObject([{ datagramsIn: 2, dropped: 1 }]);
 });
 
 test("a name that does not resolve resets the stream, and what waited for it is bounded", async () => {

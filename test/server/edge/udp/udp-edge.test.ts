@@ -1,3 +1,4 @@
+import { Socket } from "node:dgram";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { TunnelError } from "../../../../link/errors.ts";
 import type { Route } from "../../../../server/routing/route.ts";
@@ -246,9 +247,13 @@ describe("what is dropped is counted by reason", () => {
       first.send("still in", port);
       await visit.until(({ datagrams }) => datagrams.length === 2);
       expect(route.opened).toHaveLength(1);
+      // Their place is free once they are gone.
+      visit.fail();
+      second.send("in", port);
+      await (await route.next()).until(({ datagrams }) => datagrams.length === 1);
     }, connections);
     expect(edge).toEqual({ tooMany: 3 });
-    expect(visits).toEqual([undefined]);
+    expect(visits).toEqual([undefined, undefined]);
   });
 
   test("a client that serves as many as it may", async () => {
@@ -294,6 +299,41 @@ describe("what is dropped is counted by reason", () => {
     });
     expect(edge).toEqual({ full: 1 });
     expect(visits).toEqual([{ full: 1 }]);
+  });
+
+  test("more than the system takes", async () => {
+    const { edge, visits } = await dropsOf(async ({ route, port }, _, [visitor]) => {
+      visitor.send("in", port);
+      const visit = await route.next();
+      const waiting = vi.spyOn(Socket.prototype, "getSendQueueSize").mockReturnValue(1024 * 1024 + 1);
+      visit.datagram("out");
+      waiting.mockRestore();
+      visit.datagram("in");
+      await visitor.next();
+      expect(visitor.heard).toEqual(["in"]);
+    });
+    expect(edge).toEqual({ unsent: 1 });
+    expect(visits).toEqual([{ unsent: 1 }]);
+  });
+
+  test("one that names no port to answer to, which no socket sends", async () => {
+    const opened = vi.spyOn(Socket.prototype, "setRecvBufferSize");
+    const { edge, visits } = await dropsOf(async ({ route, found }) => {
+      // That with the large buffer; the visitors' have small ones.
+      const ofEdge = opened.mock.calls.findIndex(([size]) => size === 4 * 1024 * 1024);
+      const socket = opened.mock.contexts[ofEdge] as Socket;
+      socket.emit("message", Buffer.from("x"), {
+        address: "::ffff:127.0.0.1",
+        port: 0,
+        family: "IPv6",
+        size: 1,
+      });
+      expect(route.opened).toEqual([]);
+      expect(found.asked).toBe(0);
+    });
+    opened.mockRestore();
+    expect(edge).toEqual({ noPort: 1 });
+    expect(visits).toEqual([]);
   });
 
   test("what the system does not send", async () => {
