@@ -248,7 +248,7 @@ describe("what is dropped is counted by reason", () => {
       await visit.until(({ datagrams }) => datagrams.length === 2);
       expect(route.opened).toHaveLength(1);
       // Their place is free once they are gone.
-      visit.fail();
+      visit.fail("CANCELLED");
       second.send("in", port);
       await (await route.next()).until(({ datagrams }) => datagrams.length === 1);
     }, connections);
