@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import { resetSocket } from "../../../link/reset-socket.ts";
 import { plainAddress } from "../../../runtime/ip-address.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
 import { EXTENSIONS_TOO_LARGE, FLOOD, type Refusal } from "./refusals.ts";
@@ -171,7 +172,7 @@ export class VisitorConnection {
   cut(reset: boolean): void {
     // What came before the end that should not be is the visitor's.
     this.output.flush();
-    if (reset) this.socket.resetAndDestroy();
+    if (reset) resetSocket(this.socket);
     else this.socket.destroy();
   }
 
