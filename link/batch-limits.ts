@@ -4,13 +4,13 @@
  */
 
 /** Of control messages and what is in them. A sender puts about 4,000 messages in a batch, of 10 fields at most. */
-const MAX_FIELDS = 65_536;
+export const MAX_FIELDS = 65_536;
 /** Of what is said about the session, by far the dearest to build. */
-const MAX_SESSION_MESSAGES = 16;
+export const MAX_SESSION_MESSAGES = 16;
 
 const CONTRACT = "culvert.v1.";
 /** The last of Control's members that are about the session. */
-const LAST_SESSION_FIELD = 5;
+export const LAST_SESSION_FIELD = 5;
 
 const NUMBER = 0;
 const BYTES = 2;

@@ -1,4 +1,5 @@
 /** gRPC messages that hold batches, read as they arrive: data goes on in slices before its message is whole. */
+import { LAST_SESSION_FIELD, MAX_FIELDS, MAX_SESSION_MESSAGES } from "./batch-limits.ts";
 import { DATA_FIELD, PREFIX_BYTES } from "./batch-writer.ts";
 import type { CarrierReceiver } from "./carrier.ts";
 import { CONTROL_FIELD, readControl } from "./control-codec.ts";
@@ -28,6 +29,9 @@ export class BatchReader {
   /** Bytes of its data that have not come. */
   #dataLeft = 0;
   #dataSeen = false;
+  /** Of the message that is being read. */
+  #controls = 0;
+  #sessionMessages = 0;
 
   /** Nothing more is read once `isOver` says so: what was told to the receiver may have ended it all. */
   constructor(receiver: Pick<CarrierReceiver, "control" | "data" | "batchEnd">, isOver: () => boolean) {
@@ -73,6 +77,7 @@ export class BatchReader {
     if (length > MAX_MESSAGE_BYTES) throw malformed(`${length} bytes, more than ${MAX_MESSAGE_BYTES}`);
     this.#messageLeft = length;
     this.#dataSeen = false;
+    this.#controls = this.#sessionMessages = 0;
     if (length === 0) this.#endMessage();
     return at + PREFIX_BYTES;
   }
@@ -100,8 +105,10 @@ export class BatchReader {
         this.#needBytes = head.end - at;
         break;
       }
-      if (head.tag === ((CONTROL_FIELD << 3) | BYTES))
+      if (head.tag === ((CONTROL_FIELD << 3) | BYTES)) {
+        this.#count(bytes[head.contentAt]! >>> 3);
         control.push(readControl(bytes.subarray(at, head.end)));
+      }
       at = head.end;
     }
     if (control.length > 0) {
@@ -109,6 +116,13 @@ export class BatchReader {
       this.#receiver.control(control);
     }
     return this.#took(from, at);
+  }
+
+  /** As batch-limits.ts does, of what is dear to build or to hand on. @param field of Control */
+  #count(field: number): void {
+    if (++this.#controls > MAX_FIELDS) throw malformed(`more than ${MAX_FIELDS} control messages`);
+    if (field <= LAST_SESSION_FIELD && ++this.#sessionMessages > MAX_SESSION_MESSAGES)
+      throw malformed(`more than ${MAX_SESSION_MESSAGES} messages about the session`);
   }
 
   #beginData(from: number, { contentAt, end }: FieldHead): number {

@@ -13,6 +13,14 @@ describe("a message", () => {
     expect(read(message!)).toEqual([[PING], "abcde", "end"]);
   });
 
+  test("may hold 16 messages about the session, and 65,536 in all", () => {
+    const drain: Control = { message: "drain", drain: { graceMs: 0 } };
+    const ping: Control = { message: "ping", ping: { id: 0 } };
+    const heard = read(message("0a022a00".repeat(16) + "0a023200".repeat(65_520)));
+    expect(heard.pop()).toBe("end");
+    expect(heard.flat()).toEqual([...Array(16).fill(drain), ...Array(65_520).fill(ping)]);
+  });
+
   test("without content is an end alone", () => {
     expect(read(message(""))).toEqual(["end"]);
   });
@@ -77,6 +85,8 @@ describe("refused as a breach of the contract is", () => {
     ["a number where there should be a message", framed("0a023007")],
     ["a stream id of 40 bits", framed("0a09 5a07 08ffffffffff01")],
     ["a head beyond its message", framed("0a06 4a04 12056162")],
+    ["17 messages about the session", framed(`${CONTROL} 0a022a00`.repeat(17))],
+    ["65,537 control messages", framed("0a023200".repeat(65_537))],
   ])("%s", (_, hex) => {
     const bytes = unhex(hex);
     expect(() => read(bytes)).toThrow(expect.objectContaining({ code: "protocol" }));
