@@ -8,7 +8,7 @@ import { onShutdownSignals } from "../runtime/shutdown.ts";
 import { VERSION } from "../runtime/version.ts";
 import { checkCommand } from "./commands/check.ts";
 import { addKeyCommands } from "./commands/key-commands.ts";
-import { loadServerConfig } from "./config.ts";
+import { loadServerConfig } from "./config/config.ts";
 import { startServer } from "./server.ts";
 
 /** How long open requests may take to finish once the server is told to stop. */

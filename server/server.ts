@@ -6,7 +6,7 @@ import type { Log } from "../runtime/log.ts";
 import { formatAddress } from "../runtime/net-address.ts";
 import { ensureDirectory } from "../runtime/state-directory.ts";
 import { KeyRing } from "./access/key-ring.ts";
-import type { PublicUrl, ServerConfig } from "./config.ts";
+import type { PublicUrl, ServerConfig } from "./config/config.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
 import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
 import { startTlsEdge } from "./edge/tcp/tls-edge.ts";

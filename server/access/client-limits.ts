@@ -1,4 +1,4 @@
-/** What clients may use of the server, so that one of them leaves the others theirs; as in the config (server/limits.ts). */
+/** What clients may use of the server, so that one of them leaves the others theirs; as in the config (server/config/limits.ts). */
 export interface SessionLimits {
   sessionsPerKey: number;
   sessionsPerAddress: number;

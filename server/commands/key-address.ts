@@ -3,7 +3,7 @@ import { networkInterfaces } from "node:os";
 import { type NetAddress, parseServerAddress } from "../../runtime/net-address.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { globalAddresses, isGlobalAddress } from "../access/public-address.ts";
-import type { ServerConfig } from "../config.ts";
+import type { ServerConfig } from "../config/config.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 
 /** What to write where the address cannot be told from this machine. */

@@ -1,5 +1,5 @@
 import type { Command } from "commander";
-import { loadServerConfig } from "../config.ts";
+import { loadServerConfig } from "../config/config.ts";
 import { keyCreate, keyGenerate, keyList, keyRevoke, keyShow, type KeyCommandContext } from "./key.ts";
 
 interface ConfigOptions {

@@ -8,7 +8,7 @@ import { quoted } from "../../runtime/printable.ts";
 import { ensureDirectory } from "../../runtime/state-directory.ts";
 import { configKeyId, configKeySecret } from "../access/config-key.ts";
 import { createKey } from "../access/create-key.ts";
-import type { ServerConfig } from "../config.ts";
+import type { ServerConfig } from "../config/config.ts";
 import { readOwnPin } from "../grpc/certificate.ts";
 import { formatPortRange, type Place } from "../routing/place.ts";
 import { isName, keyFileIn, readKeyFile, updateKeyFile } from "../store/key-file.ts";

@@ -1,5 +1,5 @@
 import type { PortRange } from "../../link/port-range.ts";
-import type { ConfiguredKey } from "../config.ts";
+import type { ConfiguredKey } from "../config/config.ts";
 import { formatPortRange, placeInWords } from "../routing/place.ts";
 import type { StoredKey } from "../store/key-file.ts";
 import { targetInWords } from "./target-words.ts";

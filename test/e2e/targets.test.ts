@@ -10,7 +10,7 @@ import type { WantedTunnel } from "../../client/client.ts";
 import { encodeAccessKey } from "../../link/access-key.ts";
 import { parseTarget, type Target } from "../../link/target.ts";
 import { configKeyId, configKeySecret } from "../../server/access/config-key.ts";
-import { loadServerConfig } from "../../server/config.ts";
+import { loadServerConfig } from "../../server/config/config.ts";
 import { type Authority, type Identity, makeAuthority, makeCertificate } from "../support/certificates.ts";
 import { startClientProcess } from "../support/processes.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";

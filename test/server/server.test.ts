@@ -1,7 +1,7 @@
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { loadServerConfig } from "../../server/config.ts";
+import { loadServerConfig } from "../../server/config/config.ts";
 import { startServer } from "../../server/server.ts";
 import { KeyFileError } from "../../server/store/key-file.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";

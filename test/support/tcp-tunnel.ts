@@ -1,7 +1,7 @@
 import { encodeAccessKey } from "../../link/access-key.ts";
 import { formatTarget } from "../../link/target.ts";
 import { configKeyId, configKeySecret } from "../../server/access/config-key.ts";
-import type { ServerConfig } from "../../server/config.ts";
+import type { ServerConfig } from "../../server/config/config.ts";
 import type { ProxyProtocol, TunnelLimits } from "../../server/routing/route.ts";
 import { RawVisitor } from "./raw-visitor.ts";
 import { startTestClient, startTestServer, type TestClient, type TestServer } from "./tunnel-ends.ts";

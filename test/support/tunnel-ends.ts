@@ -5,7 +5,7 @@ import { TunnelClient, type ClientOptions, type WantedTunnel } from "../../clien
 import { parseAllowRules } from "../../client/local/consent.ts";
 import { decodeAccessKey } from "../../link/access-key.ts";
 import { createKey } from "../../server/access/create-key.ts";
-import { loadServerConfig, type ServerConfig } from "../../server/config.ts";
+import { loadServerConfig, type ServerConfig } from "../../server/config/config.ts";
 import { readOwnPin } from "../../server/grpc/certificate.ts";
 import { startServer, type ServerTuning, type TunnelServer } from "../../server/server.ts";
 import type { MappedTunnel } from "../../server/store/key-file.ts";

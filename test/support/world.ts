@@ -12,7 +12,7 @@ import { createLog, type Log } from "../../runtime/log.ts";
 import { configKeyId, configKeySecret } from "../../server/access/config-key.ts";
 import { createKey } from "../../server/access/create-key.ts";
 import type { KeyTunnel } from "../../server/access/key-ring.ts";
-import { loadServerConfig, type ServerConfig } from "../../server/config.ts";
+import { loadServerConfig, type ServerConfig } from "../../server/config/config.ts";
 import { readOwnPin } from "../../server/grpc/certificate.ts";
 import { startServer, type TunnelServer } from "../../server/server.ts";
 import type { MappedTunnel } from "../../server/store/key-file.ts";

@@ -36,7 +36,7 @@ export interface HttpEdgeOptions {
   lingerMs?: number | undefined;
 }
 
-/** As in the config (server/limits.ts). */
+/** As in the config (server/config/limits.ts). */
 export interface EdgeLimits extends RequestLimits {
   headBytes: number;
   headFields: number;

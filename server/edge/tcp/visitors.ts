@@ -14,7 +14,7 @@ export interface VisitorsOptions {
   limits: VisitorLimits;
 }
 
-/** As in the config (server/limits.ts). */
+/** As in the config (server/config/limits.ts). */
 export interface VisitorLimits {
   connections: number;
   connectionsPerVisitor: number;

@@ -16,7 +16,7 @@ export interface UdpEdgeOptions {
   limits: UdpEdgeLimits;
 }
 
-/** As in the config (server/limits.ts). */
+/** As in the config (server/config/limits.ts). */
 export interface UdpEdgeLimits {
   /** Of visitors, each address and port of them. */
   connections: number;

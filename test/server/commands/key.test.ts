@@ -17,7 +17,7 @@ import {
   keyRevoke,
   keyShow,
 } from "../../../server/commands/key.ts";
-import { loadServerConfig, type ServerConfig } from "../../../server/config.ts";
+import { loadServerConfig, type ServerConfig } from "../../../server/config/config.ts";
 import { loadOrCreateCertificate } from "../../../server/grpc/certificate.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";

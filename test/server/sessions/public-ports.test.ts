@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import type { TunnelRequest } from "../../../link/messages.ts";
 import type { PortRange } from "../../../link/port-range.ts";
 import type { Key } from "../../../server/access/key-ring.ts";
-import { limitOptions } from "../../../server/limits.ts";
+import { limitOptions } from "../../../server/config/limits.ts";
 import { publicNamesOf } from "../../../server/routing/place.ts";
 import type { SessionTunnel } from "../../../server/sessions/naming.ts";
 import { Registry } from "../../../server/sessions/registry.ts";

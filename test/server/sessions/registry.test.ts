@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { Key } from "../../../server/access/key-ring.ts";
-import { limitOptions } from "../../../server/limits.ts";
+import { limitOptions } from "../../../server/config/limits.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { wanted } from "../../support/raw-client.ts";

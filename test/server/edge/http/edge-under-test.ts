@@ -6,7 +6,7 @@ import {
   type HttpEdge,
   type HttpEdgeOptions,
 } from "../../../../server/edge/http/http-edge.ts";
-import { limitOptions } from "../../../../server/limits.ts";
+import { limitOptions } from "../../../../server/config/limits.ts";
 import type { Route } from "../../../../server/routing/route.ts";
 import { FakeRoute } from "../../../support/fake-route.ts";
 import { RawVisitor } from "../../../support/raw-visitor.ts";

@@ -1,11 +1,11 @@
-import { placeInWords } from "../../server/routing/place.ts";
+import { placeInWords } from "../../../server/routing/place.ts";
 import { chmodSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { ConfigError } from "../../runtime/config-error.ts";
-import { loadServerConfig, type ServerOverrides } from "../../server/config.ts";
-import { makeCertificate } from "../support/certificates.ts";
+import { ConfigError } from "../../../runtime/config-error.ts";
+import { loadServerConfig, type ServerOverrides } from "../../../server/config/config.ts";
+import { makeCertificate } from "../../support/certificates.ts";
 
 const SECRET = "abcdefghij_ABCDEFGHIJ_0123";
 

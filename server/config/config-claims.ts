@@ -1,7 +1,7 @@
-import type { PortRange } from "../link/port-range.ts";
+import type { PortRange } from "../../link/port-range.ts";
 import { placeOption, readPortRange, tunnelHostname, tunnelPorts } from "./config-tunnels.ts";
 import { list, record, type Report, type Unchecked } from "./config-unchecked.ts";
-import type { PortKind } from "./routing/place.ts";
+import type { PortKind } from "../routing/place.ts";
 
 /** That no hostname and no port is claimed twice. Tunnels last: what a key lists is that key's, wherever in the file it stands. */
 export function checkClaims(keys: readonly Unchecked[], domain: unknown, report: Report): void {

@@ -4,10 +4,10 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import * as fc from "fast-check";
 import { afterAll } from "vitest";
-import { loadServerConfig } from "../../server/config.ts";
-import { expectHidden, readOrRefused } from "../support/config-problems.ts";
-import { fuzz } from "../support/fuzz.ts";
-import { mutatedYaml, optionWith, yamlText } from "../support/mutated-yaml.ts";
+import { loadServerConfig } from "../../../server/config/config.ts";
+import { expectHidden, readOrRefused } from "../../support/config-problems.ts";
+import { fuzz } from "../../support/fuzz.ts";
+import { mutatedYaml, optionWith, yamlText } from "../../support/mutated-yaml.ts";
 
 const EXAMPLE = readFileSync("config.example.yaml", "utf8");
 const INLINE_SECRET = madeSecret();

@@ -1,4 +1,4 @@
-import { portsIn } from "../link/port-range.ts";
+import { portsIn } from "../../link/port-range.ts";
 import { placeOption, readPortRange, tunnelPorts } from "./config-tunnels.ts";
 import { list, record, type Report, type Unchecked } from "./config-unchecked.ts";
 

@@ -1,11 +1,11 @@
 import { z } from "zod";
-import type { TargetTls } from "../link/messages.ts";
-import { MAX_PORTS, parsePortRange, type PortRange, portsIn } from "../link/port-range.ts";
-import { formatTargetRange, parseTcpTarget, parseTlsTarget, parseUdpTarget } from "../link/byte-target.ts";
-import { formatTarget, parseTarget } from "../link/target.ts";
-import { unknownOption } from "../runtime/config-file.ts";
-import { addressOption, option } from "../runtime/config-option.ts";
-import type { KeyTunnel } from "./access/key-ring.ts";
+import type { TargetTls } from "../../link/messages.ts";
+import { MAX_PORTS, parsePortRange, type PortRange, portsIn } from "../../link/port-range.ts";
+import { formatTargetRange, parseTcpTarget, parseTlsTarget, parseUdpTarget } from "../../link/byte-target.ts";
+import { formatTarget, parseTarget } from "../../link/target.ts";
+import { unknownOption } from "../../runtime/config-file.ts";
+import { addressOption, option } from "../../runtime/config-option.ts";
+import type { KeyTunnel } from "../access/key-ring.ts";
 import { SECRET, SECRET_EXPECTED } from "./config-check.ts";
 import { tunnelHostname, tunnelPorts, type TunnelPorts } from "./config-tunnels.ts";
 import { durationMs, tunnelLimitOptions, tunnelLimits } from "./limits.ts";
@@ -14,9 +14,9 @@ import {
   normalizePublicName,
   normalizeSubdomain,
   splitHostPort,
-} from "./routing/hostname.ts";
-import { formatPortRange } from "./routing/place.ts";
-import type { ProxyProtocol } from "./routing/route.ts";
+} from "../routing/hostname.ts";
+import { formatPortRange } from "../routing/place.ts";
+import type { ProxyProtocol } from "../routing/route.ts";
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 

@@ -1,15 +1,15 @@
 import { accessSync, constants } from "node:fs";
 import path from "node:path";
-import type { TargetTls } from "../link/messages.ts";
-import { readTargetTls } from "../link/target-tls.ts";
-import { parseTarget } from "../link/target.ts";
-import { fileErrorInWords } from "../runtime/file-error.ts";
-import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
+import type { TargetTls } from "../../link/messages.ts";
+import { readTargetTls } from "../../link/target-tls.ts";
+import { parseTarget } from "../../link/target.ts";
+import { fileErrorInWords } from "../../runtime/file-error.ts";
+import { readSecretFile, type SecretFile } from "../../runtime/secret-file.ts";
 import { checkClaims } from "./config-claims.ts";
 import { checkReach } from "./config-reach.ts";
 import { hasHostname, hasPorts } from "./config-tunnels.ts";
 import { list, record, type Report, type Unchecked } from "./config-unchecked.ts";
-import { normalizeSubdomain } from "./routing/hostname.ts";
+import { normalizeSubdomain } from "../routing/hostname.ts";
 
 /** What was read on the way. */
 export interface ConfigFiles {

@@ -1,10 +1,10 @@
 /** What the options of one tunnel in the config amount to; each may be of any type, where the file has mistakes. */
-import { parseTcpTarget, type TargetRange } from "../link/byte-target.ts";
-import { parsePortRange, type PortRange } from "../link/port-range.ts";
-import type { Target } from "../link/target.ts";
+import { parseTcpTarget, type TargetRange } from "../../link/byte-target.ts";
+import { parsePortRange, type PortRange } from "../../link/port-range.ts";
+import type { Target } from "../../link/target.ts";
 import type { Unchecked } from "./config-unchecked.ts";
-import { normalizeHostname, normalizeSubdomain } from "./routing/hostname.ts";
-import { type PortKind, portPlace, type PortPlace } from "./routing/place.ts";
+import { normalizeHostname, normalizeSubdomain } from "../routing/hostname.ts";
+import { type PortKind, portPlace, type PortPlace } from "../routing/place.ts";
 
 /**
  * The whole hostname of a tunnel of type http or tls: as given, or its subdomain, or else its name, under the domain.

@@ -1,25 +1,25 @@
 import { isIP } from "node:net";
 import path from "node:path";
 import { z } from "zod";
-import type { PortRange } from "../link/port-range.ts";
-import { isAddressRange } from "../runtime/address-ranges.ts";
-import { ConfigError } from "../runtime/config-error.ts";
-import { readConfigFile } from "../runtime/config-file.ts";
-import { addressOption, option } from "../runtime/config-option.ts";
+import type { PortRange } from "../../link/port-range.ts";
+import { isAddressRange } from "../../runtime/address-ranges.ts";
+import { ConfigError } from "../../runtime/config-error.ts";
+import { readConfigFile } from "../../runtime/config-file.ts";
+import { addressOption, option } from "../../runtime/config-option.ts";
 import {
   parseListenAddress,
   parseServerAddress,
   type ListenAddress,
   type NetAddress,
-} from "../runtime/net-address.ts";
-import { quoted } from "../runtime/printable.ts";
-import { stateDirectory } from "../runtime/state-directory.ts";
-import type { KeyTunnel } from "./access/key-ring.ts";
+} from "../../runtime/net-address.ts";
+import { quoted } from "../../runtime/printable.ts";
+import { stateDirectory } from "../../runtime/state-directory.ts";
+import type { KeyTunnel } from "../access/key-ring.ts";
 import { checkServerOptions, type ConfigFiles } from "./config-check.ts";
 import { keyOptions, keyTunnel } from "./config-keys.ts";
 import { readPortRange } from "./config-tunnels.ts";
 import { durationMs, limitOptions, type Limits } from "./limits.ts";
-import { normalizeHostname, splitHostPort } from "./routing/hostname.ts";
+import { normalizeHostname, splitHostPort } from "../routing/hostname.ts";
 
 /** What a server runs with; every path is absolute. */
 export interface ServerConfig {

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { TunnelLimits } from "./routing/route.ts";
+import type { TunnelLimits } from "../routing/route.ts";
 
 /** What one party may use of the server, so that the others keep theirs. */
 export interface Limits {
