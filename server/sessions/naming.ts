@@ -68,6 +68,7 @@ function mappedTunnels(key: Key, rules: NamingRules): SessionTunnel[] {
       "The server maps no tunnels to this key. Ask for one with: tunnel-client http PORT, or map one on the server.",
     );
   }
+  if (!rules.hasTls && key.tunnels.some(({ kind }) => kind === "TLS")) throw noTls();
   return key.tunnels.map((tunnel, index) => ({
     ...tunnel,
     id: index + 1,
@@ -105,8 +106,7 @@ function wantedPlace(key: Key, clientId: string, request: TunnelRequest, rules: 
   switch (kind) {
     case "HTTP":
     case "TLS": {
-      if (kind === "TLS" && !rules.hasTls)
-        throw refused("This server takes no TLS visitors: its owner has to set tls.listen.");
+      if (kind === "TLS" && !rules.hasTls) throw noTls();
       const hostname = wantedHostname(key, clientId, request, rules);
       const owners = ownersOver(hostname, rules);
       if (owners.length > 0 && !owners.some((owner) => owner.id === key.id)) {
@@ -223,6 +223,10 @@ function generatedSubdomain(clientId: string, target: string): string {
   // 8 of 32 letters: 40 bits, so that nobody guesses it and two clients never meet.
   for (let i = 0; i < 8; i++) name += "abcdefghijkmnpqrstuvwxyz23456789"[digest[i]! % 32];
   return name;
+}
+
+function noTls(): TunnelError {
+  return refused("This server takes no TLS visitors: its owner has to set tls.listen.");
 }
 
 function refused(message: string): TunnelError {

@@ -261,6 +261,12 @@ test("TLS has names of its own, with the same rights, where visitors may come ov
     "app.test",
   ]);
   expect(() => nameTunnels(key, "client", tls, namingRules({ hasTls: false }))).toThrow("tls.listen");
+  const mapped = keyOf(
+    "mapped",
+    [],
+    [{ name: "site", kind: "TLS", hostname: "app.test", target: "127.0.0.1:443" }],
+  );
+  expect(() => nameTunnels(mapped, "client", [], namingRules({ hasTls: false }))).toThrow("tls.listen");
   const other = [request({ kind: "TLS", hostname: "other.test" })];
   expect(() => nameTunnels(key, "client", other, namingRules())).toThrow(
     "may not use the hostname other.test",
