@@ -99,7 +99,7 @@ keys:
 
 test("a key made by command serves its ports, and of the free ones none that is written to a key", async () => {
   const host = ownLoopbackAddress();
-  const target = await startServices([22]);
+  const target = await startServices([2022]);
   const { server, file, dataDir } = await startServer(`tcp: { listen: ${host}, ports: 2300-2301 }\n`);
   await using _server = server;
   const create = (...args: string[]) =>
@@ -110,9 +110,9 @@ test("a key made by command serves its ports, and of the free ones none that is 
     "--port",
     "2300",
     "--tunnel",
-    `ssh=tcp:${target}:22@2222`,
+    `ssh=tcp:${target}:2022@2222`,
     "--tunnel",
-    `any=tcp:${target}:22`,
+    `any=tcp:${target}:2022`,
   );
   await using client = startClientProcess({ token: mapped, dataDir: await temporaryDirectory() }, []);
   const urls = [await client.logged("serving"), await client.logged("serving", 2)].map(({ url }) =>
@@ -120,5 +120,5 @@ test("a key made by command serves its ports, and of the free ones none that is 
   );
   // 2300 is to be asked for by number; of the free ones 2301 is left.
   expect(urls).toEqual(["tcp://localhost:2222", "tcp://localhost:2301"]);
-  for (const port of [2222, 2301]) expect(await visit(host, port)).toBe("22 heard hello");
+  for (const port of [2222, 2301]) expect(await visit(host, port)).toBe("2022 heard hello");
 });
