@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { PortRange } from "../../link/port-range.ts";
+import { Tally } from "../../runtime/tally.ts";
 import { RecentMap } from "../access/recent-map.ts";
 import { type PortKind, portName, type PortPlace } from "../routing/place.ts";
 import type { NamingRules, SessionTunnel } from "./naming.ts";
@@ -36,8 +37,8 @@ export class PublicPorts {
   readonly #isHeld: (name: string) => boolean;
   /** By name, those that are open. */
   readonly #open = new Map<string, { kind: PortKind; port: number }>();
-  /** Opened or chosen for a client that is on its way to become a session. */
-  readonly #pending = new Set<string>();
+  /** Opened or chosen for clients that are on their way to become sessions; two may want the same. */
+  readonly #pending = new Tally();
   /** Where tunnels without a number were last: they return to where their visitors are, even if the place they prefer is free by then. */
   readonly #lastPorts = new RecentMap<string, number>(MAX_REMEMBERED);
   /** One client chooses after the other. */
@@ -72,7 +73,7 @@ export class PublicPorts {
           settled.push(await this.#openTunnel(tunnel, who, names));
         return tunnels.map(({ id }) => settled.find((tunnel) => tunnel.id === id)!);
       } catch (error) {
-        this.#release(names);
+        this.settle(names);
         throw error;
       }
     });
@@ -82,22 +83,18 @@ export class PublicPorts {
 
   /** Those of the ports for which no session came about are closed. */
   settle(names: readonly string[]): void {
-    this.#release(names);
+    for (const name of names) if (this.#pending.of(name) > 0) this.#pending.remove(name);
+    this.closeUnheld(names);
   }
 
   /** Closes those of the ports that no session holds. */
   closeUnheld(names: readonly string[]): void {
     for (const name of names) {
       const port = this.#open.get(name);
-      if (!port || this.#pending.has(name) || this.#isHeld(name)) continue;
+      if (!port || this.#pending.of(name) > 0 || this.#isHeld(name)) continue;
       this.#open.delete(name);
       this.#opener.close(port.kind, port.port);
     }
-  }
-
-  #release(names: readonly string[]): void {
-    for (const name of names) this.#pending.delete(name);
-    this.closeUnheld(names);
   }
 
   async #openTunnel(tunnel: SessionTunnel, who: PortClaimant, names: string[]): Promise<SessionTunnel> {
@@ -144,7 +141,7 @@ export class PublicPorts {
         this.#lastPorts.set(identity, port);
         return port;
       } catch (error) {
-        this.#release(tried);
+        this.settle(tried);
         if (!(error instanceof TunnelError) || error.code !== "port_taken") throw error;
       }
     }
@@ -157,7 +154,7 @@ export class PublicPorts {
   #isFree({ kind, port, ports }: PortPlace, who: PortClaimant): boolean {
     for (let each = port; each < port + ports; each++) {
       const name = portName(kind, each);
-      if (this.#pending.has(name) || this.#rules.ownersOf(name).length > 0) return false;
+      if (this.#pending.of(name) > 0 || this.#rules.ownersOf(name).length > 0) return false;
       if (!this.#mayHold(name, who)) return false;
     }
     return true;

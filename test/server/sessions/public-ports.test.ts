@@ -135,6 +135,18 @@ test("ports of a client that is gone before it is registered are closed", async 
   expect(server.ports.names).toEqual([]);
 });
 
+test("of two clients on their way to the same port, one that does not come leaves it to the other", async () => {
+  const server = new Server();
+  const [first, second] = await Promise.all([
+    server.prepare([tcp({ port: 20_001 })]),
+    server.prepare([tcp({ port: 20_001 })], "another"),
+  ]);
+  server.registry.abandon(first);
+  expect(server.ports.names).toEqual(["tcp:20001"]);
+  server.registry.abandon(second);
+  expect(server.ports.names).toEqual([]);
+});
+
 test("a port is not opened for a client whose other name is taken", async () => {
   const server = new Server();
   await server.register([tcp({ port: 20_001 })]);
