@@ -257,16 +257,7 @@ function welcomeTo(session: Session, hello: Hello) {
     sessionToken: session.token,
     version: VERSION,
     connections: session.maxConnections,
-    tunnels: session.tunnels.map(({ id, request, name, kind, url, target, targetTls, ...place }) => ({
-      id,
-      name,
-      kind,
-      url,
-      target,
-      targetTls,
-      ...(request !== undefined && { request }),
-      ports: "ports" in place ? place.ports : 0,
-    })),
+    tunnels: [...session.tunnels],
     streamCredit: INITIAL_WINDOW_BYTES,
   };
 }

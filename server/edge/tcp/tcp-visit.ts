@@ -14,9 +14,6 @@ import { ClientHelloReader, unrecognizedName } from "./client-hello.ts";
 import { type Endpoint, ProxyHeaderReader, writeProxyHeader } from "./proxy-header.ts";
 import type { TrafficShare, TunnelTraffic } from "./tunnel-traffic.ts";
 
-/** Why a visitor's connection ended otherwise than by itself; in the log. */
-export type VisitFailure = string;
-
 /** How the route of a visitor is found: by the port, or by the hostname that its ClientHello names ("*" if it names none). */
 export type FindRoute =
   | { kind: "TCP"; find: () => Route | undefined }
@@ -60,7 +57,8 @@ export class TcpVisit {
   #hold: Hold | undefined;
   #share: TrafficShare | undefined;
   #stream: LinkStream | undefined;
-  #failure: VisitFailure | undefined;
+  /** Why it ended otherwise than by itself; in the log. */
+  #failure: string | undefined;
   #detail: string | undefined;
 
   constructor(options: TcpVisitOptions) {
@@ -97,7 +95,7 @@ export class TcpVisit {
   }
 
   /** Ends the connection at once. */
-  cut(failure: VisitFailure, detail?: string): void {
+  cut(failure: string, detail?: string): void {
     this.#fail(failure, detail);
     this.#stream?.reset("CANCELLED", failure);
     resetSocket(this.#socket);
@@ -216,7 +214,7 @@ export class TcpVisit {
   }
 
   /** The first reason is the one that counts. */
-  #fail(failure: VisitFailure, detail: string | undefined): void {
+  #fail(failure: string, detail: string | undefined): void {
     if (this.#failure !== undefined) return;
     this.#failure = failure;
     this.#detail = detail;
