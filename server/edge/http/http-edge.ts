@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Log } from "../../../runtime/log.ts";
 import { Tally } from "../../../runtime/tally.ts";
 import type { Route } from "../../routing/route.ts";
+import { SeldomWarning } from "../seldom-warning.ts";
 import { refusalForClientError, type ClientError } from "./client-error.ts";
 import { listen, type Address } from "./listen.ts";
 import { refuseInput } from "./refused-input.ts";
@@ -58,8 +59,6 @@ export interface HttpEdge {
 }
 
 const KIB = 1024;
-/** How often the log may say that visitors are turned away. */
-const WARN_MS = 60_000;
 
 /** @throws Error that says which option to change if the port cannot be listened on */
 export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge> {
@@ -72,6 +71,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     lingerBytes: 4 * KIB * KIB,
   };
   const proxies = new TrustedProxies(options.trustedProxies);
+  const warnings = new SeldomWarning(log);
   let stopping = false;
   const context: VisitContext = {
     findRoute: options.findRoute,
@@ -126,14 +126,14 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     connections.set(socket, connection);
     if (connectionsOf.of(peer.network) > limits.connectionsPerVisitor && !trusted) {
       socket.destroy();
-      warnNowAndThen(
+      warnings.warn(
         { visitor: peer.address },
         "a visitor's connection was closed: limits.connections_per_visitor",
       );
     }
   });
   server.on("drop", () => {
-    warnNowAndThen({}, "a visitor's connection was closed: limits.connections");
+    warnings.warn({}, "a visitor's connection was closed: limits.connections");
   });
 
   const visit = (request: IncomingMessage, response: ServerResponse): void => {
@@ -175,13 +175,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
 
   const address = await listen(server, options);
   // Descriptors may have run out; what is open goes on.
-  server.on("error", (error) => warnNowAndThen({ error }, "a visitor's connection could not be taken"));
-  let warnedAt = -Infinity;
-  function warnNowAndThen(fields: Record<string, unknown>, message: string): void {
-    if (performance.now() - warnedAt < WARN_MS) return;
-    warnedAt = performance.now();
-    log.warn(fields, message);
-  }
+  server.on("error", (error) => warnings.warn({ error }, "a visitor's connection could not be taken"));
   const stallTimer = setInterval(() => {
     const now = performance.now();
     for (const connection of connections.values()) connection.cutIfStalled(now, stalledTimeoutMs);

@@ -37,7 +37,7 @@ export class TcpEdge {
       port,
       onVisitor: (socket) => this.#visitors.take(socket, { kind: "TCP", find: () => findRoute(port) }),
       onTrouble: (error) =>
-        this.#visitors.warnNowAndThen({ port, error }, "a visitor's connection could not be taken"),
+        this.#visitors.warnings.warn({ port, error }, "a visitor's connection could not be taken"),
     });
     this.#listeners.set(port, listener);
   }

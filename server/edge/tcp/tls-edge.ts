@@ -30,7 +30,7 @@ export async function startTlsEdge(options: TlsEdgeOptions): Promise<TlsEdge> {
     host,
     port,
     onVisitor: (socket) => visitors.take(socket, { kind: "TLS", find: findRoute }),
-    onTrouble: (error) => visitors.warnNowAndThen({ error }, "a visitor's connection could not be taken"),
+    onTrouble: (error) => visitors.warnings.warn({ error }, "a visitor's connection could not be taken"),
   }).catch((error: NodeJS.ErrnoException) => {
     const place = formatAddress({ port, ...(host !== undefined && { host }) });
     throw new Error(`tls.listen: cannot listen on ${place}: ${reason(error)}`, { cause: error });

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { AddressRanges } from "../../../runtime/address-ranges.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { Tally } from "../../../runtime/tally.ts";
+import { SeldomWarning } from "../seldom-warning.ts";
 import { type FindRoute, TcpVisit } from "./tcp-visit.ts";
 import { TunnelTraffic } from "./tunnel-traffic.ts";
 
@@ -22,21 +23,19 @@ export interface VisitorLimits {
   headTimeoutMs: number;
 }
 
-/** How often the log may say that visitors are turned away. */
-const WARN_MS = 60_000;
-
 /** The connections of an edge's visitors. */
 export class Visitors {
+  readonly warnings: SeldomWarning;
   readonly #options: VisitorsOptions;
   readonly #proxies: AddressRanges;
   readonly #visits = new Set<TcpVisit>();
   readonly #networks = new Tally();
   readonly #traffic = new TunnelTraffic();
-  #warnedAt = -Infinity;
   #onEmptied: (() => void) | undefined;
 
   constructor(options: VisitorsOptions) {
     this.#options = options;
+    this.warnings = new SeldomWarning(options.log);
     this.#proxies = new AddressRanges(options.trustedProxies);
   }
 
@@ -66,14 +65,7 @@ export class Visitors {
     const option = this.#limitReached(visit);
     if (option === undefined) return visit.start();
     visit.cut("TOO_MANY");
-    this.warnNowAndThen({ visitor: visit.visitor }, `a visitor's connection was closed: limits.${option}`);
-  }
-
-  warnNowAndThen(fields: Record<string, unknown>, message: string): void {
-    const now = performance.now();
-    if (now - this.#warnedAt < WARN_MS) return;
-    this.#warnedAt = now;
-    this.#options.log.warn(fields, message);
+    this.warnings.warn({ visitor: visit.visitor }, `a visitor's connection was closed: limits.${option}`);
   }
 
   /** Lets those who are there go on for so long, then cuts them. */
