@@ -36,8 +36,7 @@ export interface LoadedClientConfig {
   warnings: string[];
 }
 
-// A secret put where its file's name belongs must not be shown either.
-const SECRETS = ["key", "key_file"];
+const MASKED = { secrets: ["key"], secretFiles: ["key_file"] };
 
 const file = option("expected the path of a file", (text) => text || undefined);
 
@@ -87,7 +86,7 @@ export function loadClientConfig(
   );
   const { value, worldReadable, fromEnvironment } = readConfigFile(configPath, schema, {
     env,
-    secrets: SECRETS,
+    ...MASKED,
   });
 
   const warnings: string[] = [];

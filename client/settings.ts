@@ -3,7 +3,7 @@ import { decodeAccessKey } from "../link/access-key.ts";
 import { usageError } from "../runtime/command-error.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
-import { readSecretFile } from "../runtime/secret-file.ts";
+import { looksLikeSecret, readSecretFile } from "../runtime/secret-file.ts";
 import { stateDirectory } from "../runtime/state-directory.ts";
 import type { ClientOptions } from "./client.ts";
 import { loadClientConfig, type ClientConfig } from "./config.ts";
@@ -44,17 +44,24 @@ export function clientSettings(flags: ClientFlags, env: NodeJS.ProcessEnv): Clie
   const key = decodeAccessKey(keyText(flags, env, config, warnings));
   const server = flags.server ?? serverFromEnvironment(env) ?? config?.server;
   const ca = flags.ca ?? config?.ca;
+  const plaintext = flags.plaintext ?? config?.plaintext;
+  if (plaintext && key.pin) {
+    throw usageError(
+      `${flags.plaintext ? "--plaintext" : "plaintext in the config"}: the access key carries the pin of the server's ` +
+        "certificate, so its server speaks TLS: leave this out, or make a new key on a server with grpc.tls: off",
+    );
+  }
   return {
     settings: {
       server: {
         key,
         host: server?.host,
         port: server?.port,
-        plaintext: flags.plaintext ?? config?.plaintext,
+        plaintext,
         ca: ca === undefined ? undefined : readCa(ca),
         serverName: flags.serverName ?? config?.serverName,
       },
-      tunnels: flags.typed ? [typedTunnel(flags.typed, flags)] : (config?.tunnels ?? []),
+      tunnels: [...(config?.tunnels ?? []), ...(flags.typed ? [typedTunnel(flags.typed, flags)] : [])],
       consent: consentOf([...(config?.allow ?? []), ...(flags.allow ?? [])]),
     },
     dataDir: stateDirectory(flags.dataDir ?? config?.dataDir, env),
@@ -74,7 +81,10 @@ function keyText(
   if (flags.key !== undefined) return flags.key;
   if (flags.keyFile !== undefined) {
     const read = readSecretFile(flags.keyFile);
-    if (typeof read === "string") throw usageError(`--key-file ${flags.keyFile}: ${read}`);
+    if (typeof read === "string") {
+      const shown = looksLikeSecret(flags.keyFile) ? "******" : flags.keyFile;
+      throw usageError(`--key-file ${shown}: ${read}`);
+    }
     if (read.worldReadable)
       warnings.push(`every user of this machine can read ${flags.keyFile}; chmod 600 it`);
     return read.secret;

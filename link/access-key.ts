@@ -12,6 +12,7 @@
  */
 import { createHash, X509Certificate } from "node:crypto";
 import { crc32 } from "node:zlib";
+import { withoutQuotes } from "../runtime/secret-file.ts";
 import { TunnelError } from "./errors.ts";
 
 export interface AccessKey {
@@ -62,11 +63,11 @@ export function encodeAccessKey(key: AccessKey): string {
 }
 
 /**
- * White space around the key is taken off.
+ * White space and quotes around the key are taken off.
  * @throws TunnelError `key_malformed`, with a message that says what to do and never holds the key
  */
 export function decodeAccessKey(text: string): AccessKey {
-  const token = text.trim();
+  const token = withoutQuotes(text.trim());
   if (token === "") throw malformed("the access key is empty");
   if (!token.startsWith(PREFIX)) {
     throw malformed(

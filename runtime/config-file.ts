@@ -1,9 +1,11 @@
-import { readFileSync, statSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import type { z } from "zod";
 import { ConfigError, type ConfigProblem } from "./config-error.ts";
 import { fileErrorInWords } from "./file-error.ts";
 import { nearest } from "./nearest.ts";
 import { quoted } from "./printable.ts";
+import { isWorldReadable, looksLikeSecret } from "./secret-file.ts";
+import { decodeText } from "./text-file.ts";
 import { pathText, readYaml, shownPath, type Place, type YamlSource } from "./yaml-source.ts";
 
 export interface ReadConfigOptions {
@@ -11,7 +13,11 @@ export interface ReadConfigOptions {
   env: NodeJS.ProcessEnv;
   /** Names of options whose values are never shown. */
   secrets?: readonly string[];
+  /** Names of options that hold the paths of files with secrets: shown, unless one holds the secret itself by mistake. */
+  secretFiles?: readonly string[];
 }
+
+type Masked = Pick<ReadConfigOptions, "secrets" | "secretFiles">;
 
 export interface ConfigFile<T> {
   value: T;
@@ -23,7 +29,8 @@ export interface ConfigFile<T> {
 
 type Issue = z.core.$ZodIssue;
 
-const MAX_BYTES = 1 << 20;
+/** 7,000 keys with a tunnel each take 1.5 MiB. */
+const MAX_BYTES = 8 * 1024 * 1024;
 
 const TYPES_IN_WORDS: Readonly<Record<string, string>> = {
   array: "a list",
@@ -49,26 +56,20 @@ const STRUCTURES = new Set(
 export function readConfigFile<S extends z.ZodType>(
   path: string,
   schema: S,
-  { env, secrets = [] }: ReadConfigOptions,
+  { env, ...masked }: ReadConfigOptions,
 ): ConfigFile<z.output<S>> {
   const source = readYaml(readText(path), env);
   if (!source.readable) throw new ConfigError(path, inOrder(source.problems));
 
   const result = schema.safeParse(source.value ?? {}, { error: inOurWords });
   const issues = (result.error?.issues ?? []).flatMap((issue) => flatten(issue, []));
-  const problems = [...source.problems, ...issues.flatMap((issue) => toProblems(issue, source, secrets))];
+  const problems = [...source.problems, ...issues.flatMap((issue) => toProblems(issue, source, masked))];
   if (!result.success || problems.length > 0) throw new ConfigError(path, inOrder(problems));
   return {
     value: result.data,
     worldReadable: isWorldReadable(path),
     fromEnvironment: (option) => source.values.get(pathText(option))?.fromEnvironment ?? false,
   };
-}
-
-/** Whether users other than its owner and group may read a file; `false` where that cannot be told. */
-export function isWorldReadable(path: string): boolean {
-  const mode = statSync(path, { throwIfNoEntry: false })?.mode ?? 0;
-  return process.platform !== "win32" && (mode & 0o004) !== 0;
 }
 
 /** What a schema says of an option that it does not know. */
@@ -83,14 +84,26 @@ function readText(path: string): string {
   try {
     bytes = readFileSync(path);
   } catch (error) {
-    const message = `cannot be read: ${fileErrorInWords(error)}. Name an existing file with --config.`;
+    const message = `cannot be read: ${fileErrorInWords(error)}. ${remedyFor(error)}`;
     throw new ConfigError(path, [{ line: 0, column: 0, path: "", message }], { cause: error });
   }
-  if (bytes.length > MAX_BYTES) throw fileProblem(path, "is larger than 1 MiB, which no config file is");
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    throw fileProblem(path, "is not text in UTF-8");
+  if (bytes.length > MAX_BYTES) throw fileProblem(path, `is larger than ${MAX_BYTES / 1024 / 1024} MiB, which no config file is`);
+  const text = decodeText(bytes);
+  if (text === undefined) throw fileProblem(path, "is not text in UTF-8");
+  return text;
+}
+
+function remedyFor(error: unknown): string {
+  switch ((error as NodeJS.ErrnoException).code) {
+    case "EACCES":
+    case "EPERM":
+      return "Let the user that runs this program read it, or run as one who may.";
+    case "ENOENT":
+    case "ENOTDIR":
+    case "EISDIR":
+      return "Name an existing file with --config.";
+    default:
+      return "Check the file, or name another with --config.";
   }
 }
 
@@ -137,7 +150,7 @@ function isAboutNames(issue: Issue): boolean {
   return issue.code === "unrecognized_keys";
 }
 
-function toProblems(issue: Issue, source: YamlSource, secrets: readonly string[]): ConfigProblem[] {
+function toProblems(issue: Issue, source: YamlSource, masked: Masked): ConfigProblem[] {
   if (issue.code === "unrecognized_keys") {
     const messages = issue.message.split("\n");
     return issue.keys.map((name, i) => {
@@ -152,7 +165,7 @@ function toProblems(issue: Issue, source: YamlSource, secrets: readonly string[]
     {
       ...position(nearestPlace(issue.path, source)),
       path: shownPath(path),
-      message: message.startsWith("expected ") ? withValue(message, issue.path, source, secrets) : message,
+      message: message.startsWith("expected ") ? withValue(message, issue.path, source, masked) : message,
     },
   ];
 }
@@ -161,19 +174,29 @@ function withValue(
   expected: string,
   path: readonly PropertyKey[],
   source: YamlSource,
-  secrets: readonly string[],
+  masked: Masked,
 ): string {
   const value = path.reduce<unknown>(
     (at, part) => (at as Record<PropertyKey, unknown> | undefined)?.[part],
     source.value,
   );
   if (value === undefined || value === null) return `missing: ${expected}`;
-  const hidden =
-    source.values.get(pathText(path))?.fromEnvironment || path.some((part) => secrets.includes(String(part)));
+  const hidden = isHidden(value, path, source, masked);
   const hint = expected === "expected text" && typeof value !== "object" ? ": put it in quotes" : "";
   // A text where a list or options should be may be a secret in the wrong place.
   if (typeof value === "string" && STRUCTURES.has(expected)) return `${expected}, got text`;
   return `${expected}, got ${show(value, hidden)}${hint}`;
+}
+
+function isHidden(
+  value: unknown,
+  path: readonly PropertyKey[],
+  source: YamlSource,
+  { secrets = [], secretFiles = [] }: Masked,
+): boolean {
+  if (path.some((part) => secrets.includes(String(part)))) return true;
+  if (secretFiles.includes(String(path.at(-1)))) return typeof value !== "string" || looksLikeSecret(value);
+  return source.values.get(pathText(path))?.fromEnvironment ?? false;
 }
 
 function show(value: unknown, hidden: boolean): string {

@@ -19,6 +19,15 @@ export function addressOption<T extends object>(parse: (text: string) => T | str
   return textOption(refusal instanceof Refusal ? refusal.expected : "expected an address", refuse);
 }
 
+/** A whole number; of `unit`, such as milliseconds, if it has one. */
+export function wholeNumber({ unit, min, max = Infinity }: { unit?: string; min: number; max?: number }) {
+  const range = max === Infinity ? `from ${min} up` : `from ${min} to ${max}`;
+  const expected = `expected a whole number ${unit === undefined ? "" : `of ${unit} `}${range}`;
+  return z
+    .number({ error: () => expected })
+    .refine((value) => Number.isSafeInteger(value) && value >= min && value <= max, { error: expected });
+}
+
 class Refusal {
   readonly expected: string;
 

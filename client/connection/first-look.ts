@@ -97,8 +97,8 @@ function explain(error: NodeJS.ErrnoException, target: LookTarget, connected: bo
   if (connected && (error instanceof ConnectionClosed || error.code === "ECONNRESET")) {
     return identity
       ? say(
-          "closes the connection when TLS begins. If the server does not speak TLS here, pass --plaintext if that is " +
-            "meant; otherwise check the port, and what stands in between",
+          "closes the connection when TLS begins: check that this is the gRPC port of tunnel-server, and what stands in " +
+            `between${identity.pin ? "" : "; pass --plaintext only for a server with grpc.tls: off"}`,
         )
       : say(
           "closes the connection without TLS. The server most likely expects TLS here: leave out --plaintext; " +
@@ -121,7 +121,8 @@ function explain(error: NodeJS.ErrnoException, target: LookTarget, connected: bo
     case "ERR_SSL_WRONG_VERSION_NUMBER":
     case "ERR_SSL_PACKET_LENGTH_TOO_LONG":
       return say(
-        "answers, but the server does not speak TLS here: pass --plaintext if that is meant, or check the port",
+        "answers, but not with TLS: check that this is the gRPC port of tunnel-server (grpc.listen, 7000 unless set) and not " +
+          `the one for visitors${identity?.pin ? "" : "; pass --plaintext only for a server with grpc.tls: off"}`,
       );
     default:
       return say(`cannot be connected to: ${error.message}`);

@@ -18,7 +18,7 @@ import type { KeyTunnel } from "../access/key-ring.ts";
 import { checkServerOptions, type ConfigFiles } from "./config-check.ts";
 import { keyOptions, keyTunnel } from "./config-keys.ts";
 import { readPortRange } from "./config-tunnels.ts";
-import { durationMs, limitOptions, type Limits } from "./limits.ts";
+import { durationMs, limitOptions, type Limits, optionalDurationMs } from "./limits.ts";
 import { normalizeHostname, splitHostPort } from "../routing/hostname.ts";
 
 /** What a server runs with; every path is absolute. */
@@ -92,8 +92,7 @@ export interface LoadedServerConfig {
 /** Above the ports of well-known services, and below those that systems use for connections of their own (ip_local_port_range). */
 const FREE_PORTS = "20000-29999";
 
-// A secret put where its file's name belongs must not be shown either.
-const SECRETS = ["secret", "secret_file", "key"];
+const MASKED = { secrets: ["secret"], secretFiles: ["secret_file", "key"] };
 
 const file = option("expected the path of a file", (text) => text || undefined);
 const trustedProxies = z
@@ -130,7 +129,7 @@ const serverOptions = z.strictObject({
       ).optional(),
       trusted_proxies: trustedProxies,
       // Longer than a client that was told to restart takes to come back, and shorter than people wait.
-      hold_ms: z.union([z.literal(0), durationMs]).default(3_000),
+      hold_ms: optionalDurationMs.default(3_000),
       timeout_ms: durationMs.default(120_000),
     })
     .prefault({}),
@@ -190,7 +189,7 @@ export function loadServerConfig(
   );
   const { value, worldReadable, fromEnvironment } = readConfigFile(configPath, schema, {
     env,
-    secrets: SECRETS,
+    ...MASKED,
   });
 
   const warnings: string[] = [];

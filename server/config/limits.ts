@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { wholeNumber } from "../../runtime/config-option.ts";
 import type { TunnelLimits } from "../routing/route.ts";
 
 /** What one party may use of the server, so that the others keep theirs. */
@@ -34,19 +35,18 @@ export interface Limits {
 const MAX_DURATION_MS = 24 * 24 * 3_600_000;
 
 const KIB = 1024;
-const count = z.int().min(1);
-export const durationMs = z.int().min(1).max(MAX_DURATION_MS);
+const MIB = 1024 * KIB;
+const count = wholeNumber({ min: 1 });
+export const durationMs = wholeNumber({ unit: "milliseconds", min: 1, max: MAX_DURATION_MS });
+/** 0 for not at all. */
+export const optionalDurationMs = wholeNumber({ unit: "milliseconds", min: 0, max: MAX_DURATION_MS });
 
 /** The `limits:` of the config. */
 export const limitOptions = z
   .strictObject({
     // Node's own limit is 16 KiB, and cookies of several sites under one domain exceed it.
-    head_bytes: z
-      .int()
-      .min(1 * KIB)
-      .max(256 * KIB)
-      .default(32 * KIB),
-    head_fields: count.max(2_000).default(256),
+    head_bytes: wholeNumber({ unit: "bytes", min: 1 * KIB, max: 256 * KIB }).default(32 * KIB),
+    head_fields: wholeNumber({ min: 1, max: 2_000 }).default(256),
     // As nginx's client_header_timeout.
     head_timeout_ms: durationMs.default(60_000),
     // As nginx's keepalive_timeout; longer than the 60 s that load balancers keep theirs.
@@ -54,7 +54,9 @@ export const limitOptions = z
     // A video that is paused for as long is asked for again by its player.
     stalled_timeout_ms: durationMs.default(600_000),
     body_bytes: z
-      .union([z.int().min(0), z.literal("none")], { error: () => "expected a number of bytes, or none" })
+      .union([wholeNumber({ unit: "bytes", min: 0 }), z.literal("none")], {
+        error: () => "expected a whole number of bytes, or none",
+      })
       .default("none"),
     // 10 to 20 KB each: 10,000 that wait for an answer, and others that are idle.
     connections: count.default(16_000),
@@ -67,10 +69,7 @@ export const limitOptions = z
     sessions_per_address: count.default(4_000),
     streams_per_session: count.default(16_000),
     // What a VPS of 1 GB has to spare.
-    unread_bytes: z
-      .int()
-      .min(4 * KIB * KIB)
-      .default(256 * KIB * KIB),
+    unread_bytes: wholeNumber({ unit: "bytes", min: 4 * MIB }).default(256 * MIB),
   })
   .prefault({})
   .transform((limits): Limits => ({
@@ -96,7 +95,7 @@ export const tunnelLimitOptions = {
   connections: count.optional(),
   connections_per_visitor: count.optional(),
   idle_timeout_ms: durationMs.optional(),
-  bytes_per_second: count.optional(),
+  bytes_per_second: wholeNumber({ unit: "bytes per second", min: 1 }).optional(),
 };
 
 /** Undefined where the tunnel has none. */

@@ -186,7 +186,7 @@ test.each([
   ],
   [
     "tunnels: [{ type: http, target: 1, timeout_ms: 0 }]",
-    "1:48  tunnels[0].timeout_ms: expected milliseconds from 1 to 86400000",
+    "1:48  tunnels[0].timeout_ms: expected a whole number of milliseconds from 1 to 86400000",
   ],
   [
     "tunnels: [{ type: http, target: 1, insecure_target: true }]",

@@ -75,9 +75,9 @@ test.each<[string, Partial<ClientFlags>, string]>([
   ["3000", { hostHeader: "a:b" }, "--host-header: expected a name"],
   ["3000", { hostHeader: "[::1" }, "--host-header: expected a name"],
   ["3000", { hostHeader: "a\r\nX: y" }, "--host-header: expected a name"],
-  ["3000", { timeoutMs: "0" }, "--timeout-ms: expected milliseconds from 1 to 86400000"],
-  ["3000", { timeoutMs: "1e3" }, "--timeout-ms: expected milliseconds"],
-  ["3000", { timeoutMs: "86400001" }, "--timeout-ms: expected milliseconds"],
+  ["3000", { timeoutMs: "0" }, "--timeout-ms: expected a whole number of milliseconds from 1 to 86400000"],
+  ["3000", { timeoutMs: "1e3" }, "--timeout-ms: expected a whole number of milliseconds"],
+  ["3000", { timeoutMs: "86400001" }, "--timeout-ms: expected a whole number of milliseconds"],
   ["3000", { subdomain: "a", hostname: "b.example.com" }, "pass --subdomain or --hostname, not both"],
 ])("for %s what cannot be is refused: %j", (target, flags, message) => {
   expect(() => tunnelOf(target, flags)).toThrow(CommandError);

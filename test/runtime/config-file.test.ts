@@ -245,7 +245,15 @@ test("a file that is not there, or is no text, is said with what to do", () => {
   );
   expect(() => readConfigFile(directory, schema, { env: {} })).toThrow(/cannot be read: it is a directory/);
   expect(problemsOf(Uint8Array.of(0x61, 0xff, 0xfe))).toEqual(["config.yaml: is not text in UTF-8"]);
-  expect(problemsOf("#".repeat(2 << 20))).toEqual([
-    "config.yaml: is larger than 1 MiB, which no config file is",
+  expect(problemsOf("#".repeat(9 << 20))).toEqual([
+    "config.yaml: is larger than 8 MiB, which no config file is",
   ]);
+});
+
+test("a file in UTF-16, as PowerShell writes it, is read, and so is one with a byte order mark", () => {
+  const text = "names: [käse]\n";
+  const utf16 = Buffer.from(`\ufeff${text}`, "utf16le");
+  expect(read(utf16).names).toEqual(["käse"]);
+  expect(read(Buffer.from(utf16).swap16()).names).toEqual(["käse"]);
+  expect(read(`\ufeff${text}`).names).toEqual(["käse"]);
 });

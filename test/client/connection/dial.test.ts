@@ -158,11 +158,14 @@ test("a server without TLS is dialled when that is meant", async () => {
   expect(await call(dialled)).toBe(`hello ${SECRET}`);
 });
 
-test("TLS against a server that speaks none says to pass --plaintext if that is meant", async () => {
+test("TLS against a server that speaks none asks whether this is the gRPC port, and never to give up the pin", async () => {
   const server = await startGrpc();
   const error = await refusal({ host: "127.0.0.1", port: server.port, pin });
   expect(error.code).toBe("unreachable");
-  expect(error.message).toContain("does not speak TLS here: pass --plaintext if that is meant");
+  expect(error.message).toContain("answers, but not with TLS: check that this is the gRPC port of tunnel-server");
+  expect(error.message).not.toContain("--plaintext");
+  const unpinned = await refusal({ host: "127.0.0.1", port: server.port });
+  expect(unpinned.message).toContain("pass --plaintext only for a server with grpc.tls: off");
   expect(server.heard).toEqual([]);
 });
 

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import path from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { ConfigError } from "../../../runtime/config-error.ts";
+import { limitOptions } from "../../../server/config/limits.ts";
 import { loadServerConfig, type ServerOverrides } from "../../../server/config/config.ts";
 import { makeCertificate } from "../../support/certificates.ts";
 
@@ -220,7 +221,7 @@ test.each([
   ["tls: { listen: ':7000' }", "1:16  tls.listen: port 7000 is taken by grpc.listen: give each its own"],
   ["http: { hold_ms: -1 }", "1:18  http.hold_ms: "],
   ["http: { timeout_ms: 0 }", "1:21  http.timeout_ms: "],
-  ["limits: { body_bytes: many }", "1:23  limits.body_bytes: expected a number of bytes, or none"],
+  ["limits: { body_bytes: many }", "1:23  limits.body_bytes: expected a whole number of bytes, or none"],
   ["limits: { head_bytes: 100 }", "1:23  limits.head_bytes: "],
   [
     "limits: { requests_per_tunel: 1 }",
@@ -292,7 +293,7 @@ test.each([
   ["empty.key", "expected a file with a secret (it is empty)"],
   ["long.key", "expected a file with a secret and nothing else (it is too long)"],
   ["short.key", "the file's content is no secret: expected at least 22 characters"],
-  ["two.key", "the file's content is no secret: expected at least 22 characters"],
+  ["two.key", "expected a file with one secret (it has several lines)"],
   [SECRET, "expected a file that can be read (no such file or directory)"],
 ])("what is wrong with a secret file is said at its place, without its content: %s", (name, problem) => {
   write("empty.key", "\n");
@@ -303,6 +304,39 @@ test.each([
   expect(others).toEqual([]);
   expect(line).toContain(`config.yaml:1:32  keys[0].secret_file: ${problem}`);
   expect(line).not.toMatch(new RegExp(`hunter2|xxx|${SECRET}`));
+});
+
+test("a path that cannot be read is shown, from the environment too", () => {
+  const [line] = problemsOf("keys: [{ name: a, secret_file: '${DIR}/none.key' }]", { DIR: "/run/credentials" });
+  expect(line).toContain('(no such file or directory), got "/run/credentials/none.key"');
+  expect(problemsOf("grpc: { tls: { cert: /none/cert.pem, key: /none/key.pem } }")[1]).toContain(
+    'got "/none/key.pem"',
+  );
+});
+
+test("7,000 keys with a tunnel each are a config", () => {
+  const keys = Array.from(
+    { length: 7_000 },
+    (_, i) =>
+      `  - { name: key${i}, secret: "${SECRET}${i}", tunnels: [{ name: web, type: http, subdomain: app${i}, target: 3000 }] }`,
+  );
+  expect(load(`keys:\n${keys.join("\n")}\n`).config.keys).toHaveLength(7_000);
+});
+
+test("each refused number says what was expected, with its unit", () => {
+  const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  const names = Object.keys(limitOptions.parse({})).map(snakeCase);
+  expect(names).toContain("unread_bytes");
+  for (const [option, where] of [
+    ...names.map((name) => [`limits.${name}`, `limits: { ${name}: 3s }`] as const),
+    ["http.hold_ms", "http: { hold_ms: 3s }"],
+    ["http.timeout_ms", "http: { timeout_ms: 3s }"],
+  ]) {
+    const unit = option.endsWith("_ms") ? " of milliseconds" : option.endsWith("_bytes") ? " of bytes" : "";
+    expect(problemsOf(where)[0]).toMatch(
+      new RegExp(`${option}: expected a whole number${unit}.*, got "3s"$`),
+    );
+  }
 });
 
 test("secrets that everybody on the machine can read give a warning", () => {
@@ -561,10 +595,10 @@ test.each([
   ],
   ["type: tcp, target: 1, proxy_protocol: 1", "proxy_protocol: expected v1 or v2, got 1"],
   ["type: tcp, target: 1, proxy_protocol: v3", 'proxy_protocol: expected v1 or v2, got "v3"'],
-  ["type: tcp, target: 1, connections: 0", "connections: expected at least 1, got 0"],
-  ["type: tls, target: 1, connections_per_visitor: 0", "connections_per_visitor: expected at least 1, got 0"],
-  ["type: udp, target: 1, idle_timeout_ms: 0", "idle_timeout_ms: expected at least 1, got 0"],
-  ["type: udp, target: 1, bytes_per_second: 10MB", 'bytes_per_second: expected a number, got "10MB"'],
+  ["type: tcp, target: 1, connections: 0", "connections: expected a whole number from 1 up, got 0"],
+  ["type: tls, target: 1, connections_per_visitor: 0", "connections_per_visitor: expected a whole number from 1 up, got 0"],
+  ["type: udp, target: 1, idle_timeout_ms: 0", "idle_timeout_ms: expected a whole number of milliseconds from 1 to 2073600000, got 0"],
+  ["type: udp, target: 1, bytes_per_second: 10MB", 'bytes_per_second: expected a whole number of bytes per second from 1 up, got "10MB"'],
   ["type: tcp, target: 1, port: 7000", "port: port 7000 is taken by grpc.listen: give each its own"],
   ["type: tcp, target: 1, ports: 8070-8090", "ports: port 8080 is taken by http.listen: give each its own"],
   ["type: tcp, target: 1, port: 8443", "port: port 8443 is taken by tls.listen: give each its own"],
