@@ -8,7 +8,7 @@ import { fileErrorInWords } from "../runtime/file-error.ts";
 import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
 import type { WantedTunnel } from "./client.ts";
-import { parseAllowRules } from "./local/consent.ts";
+import { expectedAllowRule } from "./local/consent.ts";
 import { hostnameOf } from "./target-options.ts";
 import { checkTunnel, type ReadTunnel } from "./tunnel-check.ts";
 import { tunnelOptions, wantedTunnel } from "./tunnel-options.ts";
@@ -50,12 +50,7 @@ const clientOptions = z.strictObject({
   ca: file.optional(),
   server_name: option("expected a name such as tunnel.example.com", hostnameOf).optional(),
   allow: z
-    .array(
-      option(
-        "expected an address range such as 192.168.1.0/24:80,443, a hostname, unix:/run/app.sock, any or none",
-        (text) => (isAllowRule(text) ? text : undefined),
-      ),
-    )
+    .array(addressOption((rule) => expectedAllowRule(rule) ?? { rule }).transform(({ rule }) => rule))
     .default([]),
   tunnels: z.array(tunnelOptions).default([]),
   data_dir: option("expected the path of a directory", (text) => text || undefined).optional(),
@@ -162,13 +157,4 @@ function build(options: ClientOptions, directory: string, { keyFile, targetTls }
     tunnels: options.tunnels.map((tunnel, i) => wantedTunnel(tunnel, targetTls.get(i))),
     ...(dataDir !== undefined && { dataDir: path.resolve(directory, dataDir) }),
   };
-}
-
-function isAllowRule(text: string): boolean {
-  try {
-    parseAllowRules([text]);
-    return true;
-  } catch {
-    return false;
-  }
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { Option } from "commander";
-import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
+import { newProgram, parsedBy, runProgram, runWithLog } from "../runtime/command-line.ts";
 import { letHeapGrow } from "../runtime/heap-growth.ts";
-import { createLog } from "../runtime/log.ts";
+import type { Log } from "../runtime/log.ts";
 import { parseServerAddress } from "../runtime/net-address.ts";
 import { onShutdownSignals } from "../runtime/shutdown.ts";
 import { TunnelClient } from "./client.ts";
@@ -50,10 +50,13 @@ for (const command of [program, ...addTunnelCommands(program, run)]) {
 }
 await runProgram(program);
 
-async function run(flags: ClientFlags): Promise<void> {
+function run(flags: ClientFlags): Promise<void> {
+  return runWithLog(flags.logFormat, (log) => serve(flags, log));
+}
+
+async function serve(flags: ClientFlags, log: Log): Promise<void> {
   letHeapGrow();
   const { settings, dataDir, warnings } = clientSettings(flags, process.env);
-  const log = createLog({ format: flags.logFormat });
   for (const warning of warnings) log.warn(warning);
 
   const client = new TunnelClient({ ...settings, clientId: await clientId(dataDir, log), log });

@@ -14,7 +14,10 @@ export const targetOptions = {
     'expected a name such as app.example.com, or "target" for the target\'s own',
     hostHeaderOf,
   ).optional(),
-  timeout_ms: option(`expected a whole number of milliseconds from 1 to ${MAX_TIMEOUT_MS}`, millisecondsOf).optional(),
+  timeout_ms: option(
+    `expected a whole number of milliseconds from 1 to ${MAX_TIMEOUT_MS}`,
+    millisecondsOf,
+  ).optional(),
   insecure_target: z.boolean().optional(),
   target_ca: option("expected the path of a file", (text) => text || undefined).optional(),
   target_server_name: option("expected a name such as app.example.com", hostnameOf).optional(),

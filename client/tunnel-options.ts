@@ -26,8 +26,9 @@ const hostOptions = {
     'expected a hostname such as app.example.com, without scheme, port or path, or "*.example.com" or "*"',
     publicNameOf,
   ).optional(),
-  subdomain: option("expected a single label such as app, of letters, digits and hyphens", (text) =>
-    SUBDOMAIN.test(text) ? text.toLowerCase() : undefined,
+  subdomain: option(
+    "expected a single label such as app, of letters, digits and hyphens, and no number alone",
+    (text) => (SUBDOMAIN.test(text) && !/^\d+$/.test(text) ? text.toLowerCase() : undefined),
   ).optional(),
 };
 

@@ -1,8 +1,12 @@
+import { writeSync } from "node:fs";
 import { Command, InvalidArgumentError } from "commander";
 import { USAGE_EXIT_CODE } from "./command-error.ts";
 import { ConfigError } from "./config-error.ts";
+import { createLog, type Log, logFormat, type LogOptions } from "./log.ts";
 import { nearest } from "./nearest.ts";
 import { VERSION } from "./version.ts";
+
+const MISTAKES = "the config has mistakes";
 
 /** A program of this package, with `--help` and `--version`; subcommands have their own options behind their name. */
 export function newProgram(name: string, description: string): Command {
@@ -24,6 +28,30 @@ export async function runProgram(program: Command): Promise<void> {
   } catch (error) {
     process.stderr.write(`${program.name()}: ${messageOf(error)}\n`);
     process.exit(exitCodeOf(error));
+  }
+}
+
+/**
+ * Runs a program that keeps a log. What ends it stands on standard error as every error does, but as a line of the log where that
+ * is JSON, so that whatever reads the log can read its last line too.
+ */
+export async function runWithLog(
+  format: LogOptions["format"],
+  work: (log: Log) => Promise<void>,
+): Promise<void> {
+  const log = createLog({ format });
+  try {
+    await work(log);
+  } catch (error) {
+    if (logFormat({ format }) === "pretty") throw error;
+    const exitCode = exitCodeOf(error);
+    const onStandardError = createLog({ format, destination: { write: (line) => writeSync(2, line) } });
+    if (error instanceof ConfigError) {
+      onStandardError.error({ exitCode, problems: error.message.split("\n") }, MISTAKES);
+    } else {
+      onStandardError.error({ exitCode, code: (error as { code?: unknown }).code }, messageOf(error));
+    }
+    process.exit(exitCode);
   }
 }
 
@@ -51,7 +79,7 @@ function nameUnknownCommands(program: Command): void {
 
 function messageOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
-  if (error instanceof ConfigError) return `the config has mistakes:\n${error.message}`;
+  if (error instanceof ConfigError) return `${MISTAKES}:\n${error.message}`;
   return error.message;
 }
 

@@ -87,7 +87,8 @@ function readText(path: string): string {
     const message = `cannot be read: ${fileErrorInWords(error)}. ${remedyFor(error)}`;
     throw new ConfigError(path, [{ line: 0, column: 0, path: "", message }], { cause: error });
   }
-  if (bytes.length > MAX_BYTES) throw fileProblem(path, `is larger than ${MAX_BYTES / 1024 / 1024} MiB, which no config file is`);
+  if (bytes.length > MAX_BYTES)
+    throw fileProblem(path, `is larger than ${MAX_BYTES / 1024 / 1024} MiB, which no config file is`);
   const text = decodeText(bytes);
   if (text === undefined) throw fileProblem(path, "is not text in UTF-8");
   return text;

@@ -46,9 +46,9 @@ export function createLog({
   destination = 1,
   env = process.env,
 }: LogOptions = {}): Log {
-  const terminal = typeof destination === "number" && isatty(destination);
+  const terminal = isTerminal(destination);
   const colours = terminal && !env["NO_COLOR"] && env["TERM"] !== "dumb";
-  const pretty = (format ?? (terminal ? "pretty" : "json")) === "pretty";
+  const pretty = logFormat({ format, destination }) === "pretty";
 
   const lines =
     typeof destination === "number" ? openWriter(destination, (dropped) => lost(dropped)) : destination;
@@ -61,6 +61,18 @@ export function createLog({
     if (dropped > 0) log.warn({ dropped }, "the log could not be written for a while: lines are missing");
   };
   return log;
+}
+
+/** How a log with these options is written. */
+export function logFormat({
+  format,
+  destination = 1,
+}: Pick<LogOptions, "format" | "destination">): "json" | "pretty" {
+  return format ?? (isTerminal(destination) ? "pretty" : "json");
+}
+
+function isTerminal(destination: LogOptions["destination"]): boolean {
+  return typeof destination === "number" && isatty(destination);
 }
 
 /** A log that passes on the lines of this level and above. */

@@ -36,7 +36,12 @@ export function readSecretFile(path: string): SecretFile | string {
 
 /** A secret as people copy it, with the quotes that stood around it: `"…"`, `'…'`, or the curly ones of word processors. */
 export function withoutQuotes(text: string): string {
-  return /^(?:"(.*)"|'(.*)'|“(.*)”|‘(.*)’)$/.exec(text)?.slice(1).find((inner) => inner !== undefined) ?? text;
+  return (
+    /^(?:"(.*)"|'(.*)'|“(.*)”|‘(.*)’)$/
+      .exec(text)
+      ?.slice(1)
+      .find((inner) => inner !== undefined) ?? text
+  );
 }
 
 /** Whether a text that should be the path of a secret's file looks as if it were the secret itself, which is not to be shown. */

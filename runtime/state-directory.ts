@@ -43,7 +43,7 @@ export function stateDirectory(
  */
 export async function ensureDirectory(directory: string): Promise<void> {
   try {
-    const first = await mkdir(directory, { recursive: true, mode: 0o700 });
+    const first = await makeDirectories(path.resolve(directory));
     if (first !== undefined) await inheritOwner(first, path.resolve(directory));
   } catch (error) {
     throw new StateDirectoryError(
@@ -102,6 +102,36 @@ async function syncDirectory(directory: string): Promise<void> {
   if (!handle) return;
   await handle.sync().catch(() => {});
   await handle.close();
+}
+
+/**
+ * Not `mkdir` with `recursive`, which tries for ever where a directory is there and refuses new ones as missing: /proc does.
+ *
+ * @returns the uppermost that was made; undefined where all were there
+ */
+async function makeDirectories(directory: string): Promise<string | undefined> {
+  let above: string | undefined;
+  try {
+    await mkdir(directory, 0o700);
+    return directory;
+  } catch (error) {
+    if (await isDirectory(directory)) return undefined;
+    const parent = path.dirname(directory);
+    if ((error as NodeJS.ErrnoException).code !== "ENOENT" || parent === directory) throw error;
+    above = await makeDirectories(parent);
+  }
+  await mkdir(directory, 0o700).catch(async (error: unknown) => {
+    // Another process may make the same one.
+    if (!(await isDirectory(directory))) throw error;
+  });
+  return above ?? directory;
+}
+
+async function isDirectory(file: string): Promise<boolean> {
+  return await stat(file).then(
+    (found) => found.isDirectory(),
+    () => false,
+  );
 }
 
 async function inheritOwner(first: string, last: string): Promise<void> {

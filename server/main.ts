@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 import { Option, type Command } from "commander";
-import { newProgram, parsedBy, runProgram } from "../runtime/command-line.ts";
+import { newProgram, parsedBy, runProgram, runWithLog } from "../runtime/command-line.ts";
 import { letHeapGrow } from "../runtime/heap-growth.ts";
-import { createLog, type Log } from "../runtime/log.ts";
+import type { Log } from "../runtime/log.ts";
 import { formatAddress, parseListenAddress, type ListenAddress } from "../runtime/net-address.ts";
 import { onShutdownSignals } from "../runtime/shutdown.ts";
 import { VERSION } from "../runtime/version.ts";
@@ -43,9 +43,12 @@ addCheckCommand(program);
 addKeyCommands(program);
 await runProgram(program);
 
-async function run(options: RunOptions): Promise<void> {
+function run(options: RunOptions): Promise<void> {
+  return runWithLog(options.logFormat, (log) => serve(options, log));
+}
+
+async function serve(options: RunOptions, log: Log): Promise<void> {
   letHeapGrow();
-  const log = createLog({ format: options.logFormat });
   const { config, warnings } = loadServerConfig(options.config, process.env, { dataDir: options.dataDir });
   if (options.httpListen) config.http.listen = options.httpListen;
   if (options.grpcListen) config.grpc.listen = options.grpcListen;

@@ -210,10 +210,16 @@ function publicUrl(
     const last = ports === 1 ? "" : `-${port + ports - 1}`;
     return `${kind.toLowerCase()}://${formatAddress({ host, port })}${last}`;
   }
-  if (place.kind === "TLS") return `tls://${place.hostname}:${listening.tls}`;
+  // Whatever no other name takes: among others the name or address of this machine.
+  const hostname = place.hostname === "*" ? (grpc.publicAddress?.host ?? http.domain) : place.hostname;
+  if (place.kind === "TLS") return `tls://${formatAddress({ host: hostname, port: listening.tls })}`;
   const { scheme, port }: PublicUrl = http.publicUrl ?? {
     scheme: "http",
     ...(listening.http !== 80 && { port: listening.http }),
   };
-  return `${scheme}://${place.hostname}${port === undefined ? "" : `:${port}`}/`;
+  return `${scheme}://${port === undefined ? bracketed(hostname) : formatAddress({ host: hostname, port })}/`;
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
 }

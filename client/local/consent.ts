@@ -62,6 +62,18 @@ export function parseAllowRules(texts: readonly string[]): Consent {
   };
 }
 
+/** What was expected in place of a rule that `parseAllowRules` cannot read; undefined if it can. */
+export function expectedAllowRule(text: string): string | undefined {
+  try {
+    parseAllowRules([text]);
+    return undefined;
+  } catch {
+    return /^all(:|$)/.test(text)
+      ? ANY_EXPECTED
+      : "expected an address range such as 192.168.1.0/24:80,443, a hostname, unix:/run/app.sock, any or none";
+  }
+}
+
 /**
  * Consent for a target that the client's own user typed, wherever its name or path leads.
  *
@@ -90,6 +102,8 @@ export function dialledAddress(address: string): string {
   return plain !== undefined && isIP(plain) === 4 ? plain : address;
 }
 
+/** What some write `all` for. */
+const ANY_EXPECTED = 'expected "any" for every address';
 const ANY_PORT: readonly PortRange[] = [{ from: 1, to: 65_535 }];
 const HOSTNAME = /^[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]*[a-z0-9_])?)*\.?$/i;
 /** What resolvers read as an IPv4 address in one of its old spellings: 127.1, 0x7f000001. */
@@ -97,7 +111,7 @@ const ADDRESS_LIKE = /(^|\.)(\d+|0x[0-9a-f]*)\.?$/i;
 
 function parseRule(text: string): Rule {
   const { subject, ports } = splitPorts(text);
-  if (subject === "all") throw new Error('did you mean "any"?');
+  if (subject === "all") throw new Error(`${ANY_EXPECTED}, got "all"`);
   if (subject === "any") return (_, port) => inRanges(port, ports);
   const slash = subject.indexOf("/");
   const address = slash < 0 ? subject : subject.slice(0, slash);

@@ -91,6 +91,10 @@ function hostTunnel(
 ): MappedTunnel {
   const { kind, name, target, at, domain } = tunnel;
   if (typeof target === "string") throw fail(target);
+  if (kind === "HTTP" && at !== undefined && /^\d+$/.test(at)) {
+    const bare = "port" in target ? target.port : formatTarget(target);
+    throw fail(`a number is no subdomain; for a public port write ${name}=tcp:${bare}@${at} (or udp:)`);
+  }
   const hostname = at === undefined ? subdomainOf(name, domain) : hostnameOf(at, domain);
   if (hostname === undefined) {
     throw fail(

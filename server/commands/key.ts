@@ -10,7 +10,7 @@ import { configKeyId, configKeySecret } from "../access/config-key.ts";
 import { createKey } from "../access/create-key.ts";
 import type { ServerConfig } from "../config/config.ts";
 import { readOwnPin } from "../grpc/certificate.ts";
-import { formatPortRange, type Place } from "../routing/place.ts";
+import { formatPortRange, type Place, type PortPlace } from "../routing/place.ts";
 import { isName, keyFileIn, readKeyFile, updateKeyFile } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { addressForKeys } from "./key-address.ts";
@@ -253,7 +253,8 @@ function clientLine(token: string, config: ServerConfig): string {
  * That the server with this config has a place for the tunnel.
  * @throws CommandError
  */
-function checkReachable(tunnel: Place & { name: string }, { tcp, udp, tls }: ServerConfig): void {
+function checkReachable(tunnel: Place & { name: string }, config: ServerConfig): void {
+  const { tcp, udp, tls } = config;
   const fail = (why: string): CommandError =>
     new CommandError(
       2,
@@ -262,13 +263,31 @@ function checkReachable(tunnel: Place & { name: string }, { tcp, udp, tls }: Ser
   if (tunnel.kind === "TLS" && !tls) {
     throw fail("the config has no tls.listen, where visitors of TLS tunnels arrive.");
   }
-  if (!("port" in tunnel) || tunnel.port > 0) return;
+  if (!("port" in tunnel)) return;
+  if (tunnel.port > 0) {
+    const listener = tunnel.kind === "TCP" && listenerWithin(tunnel, config);
+    if (listener)
+      throw fail(`port ${listener.port} is the server's own (${listener.option}): choose another.`);
+    return;
+  }
   const { ports } = tunnel.kind === "TCP" ? tcp : udp;
   const free = ports ? portsIn(ports) : 0;
   if (free < tunnel.ports) {
     const option = `${tunnel.kind.toLowerCase()}.ports`;
     throw fail(`it needs ${tunnel.ports} of ${option}, which has ${free}: add its own with "@".`);
   }
+}
+
+/** Which of the server's own ports is among those of a tunnel. */
+function listenerWithin(
+  { port, ports }: PortPlace,
+  { http, grpc, tls }: ServerConfig,
+): { option: string; port: number } | undefined {
+  return [
+    { option: "http.listen", port: http.listen.port },
+    { option: "grpc.listen", port: grpc.listen.port },
+    ...(tls ? [{ option: "tls.listen", port: tls.listen.port }] : []),
+  ].find((listener) => listener.port >= port && listener.port < port + ports);
 }
 
 function checkName(name: string): void {

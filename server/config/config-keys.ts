@@ -32,7 +32,7 @@ const file = option("expected the path of a file", (text) => text || undefined);
 const addressOptions = {
   hostname: hostname.optional(),
   subdomain: option(
-    "expected a single label such as app, of letters, digits and hyphens",
+    "expected a single label such as app, of letters, digits and hyphens, and no number alone",
     normalizeSubdomain,
   ).optional(),
 };

@@ -50,8 +50,16 @@ export function* wildcardsOver(name: string): Generator<string> {
   for (let dot = bare.indexOf("."); dot >= 0; dot = bare.indexOf(".", dot + 1)) yield `*${bare.slice(dot)}`;
 }
 
-/** One label under a domain: letters, digits, hyphens; normalised as a hostname is. */
+/**
+ * One label under a domain: letters, digits, hyphens; normalised as a hostname is. A number is none: whoever writes one means a
+ * port (`ssh=22@2222`).
+ */
 export function normalizeSubdomain(text: string): string | undefined {
+  return /^\d+$/.test(text) ? undefined : normalizeLabel(text);
+}
+
+/** As `normalizeSubdomain`, of whole hostnames: there a label may be a number. */
+export function normalizeLabel(text: string): string | undefined {
   // Read with a domain behind it, since a number alone is no hostname, and is one there.
   const label = normalizeHostname(`${text}.localhost`)?.slice(0, -".localhost".length);
   return label === undefined || /[._]/.test(label) ? undefined : label;

@@ -5,6 +5,7 @@ import { MAX_PORT, MAX_PORTS, type PortRange } from "../../link/port-range.ts";
 import { hostOf, parseTarget } from "../../link/target.ts";
 import { namesOf, type Key } from "../access/key-ring.ts";
 import {
+  normalizeLabel,
   normalizePublicName,
   normalizeSubdomain,
   splitHostPort,
@@ -156,10 +157,13 @@ function wantedProxyProtocol({ proxyProtocol = 0 }: TunnelRequest): ProxyProtoco
 
 function wantedHostname(key: Key, clientId: string, request: TunnelRequest, rules: NamingRules): string {
   if (request.hostname === "") {
-    const subdomain = normalizeSubdomain(request.subdomain || generatedSubdomain(clientId, request.target));
+    const subdomain =
+      request.subdomain === ""
+        ? generatedSubdomain(clientId, request.target)
+        : normalizeSubdomain(request.subdomain);
     if (subdomain === undefined) {
       throw refused(
-        `The subdomain ${JSON.stringify(request.subdomain)} cannot be used: letters, digits and "-" only, at most 63.`,
+        `The subdomain ${JSON.stringify(request.subdomain)} cannot be used: letters, digits and "-" only, at most 63, and no number alone.`,
       );
     }
     return `${subdomain}.${rules.domain}`;
@@ -183,7 +187,7 @@ function mayClaim(key: Key, hostname: string, domain: string): boolean {
   if (namesOf(key).has(hostname)) return true;
   for (const wildcard of wildcardsOver(hostname)) if (key.hostnames.includes(wildcard)) return true;
   const label = hostname.endsWith(`.${domain}`) ? hostname.slice(0, -domain.length - 1) : undefined;
-  return label !== undefined && normalizeSubdomain(label) === label;
+  return label !== undefined && normalizeLabel(label) === label;
 }
 
 /** Whose a name is: of those that it is written to, or else the closest wildcard over it with all that is beneath. */

@@ -164,6 +164,8 @@ test.each([
   ["server_name: 'a b'", "1:14  server_name: expected a name"],
   ["allow: any", "1:8  allow: expected a list, got text"],
   ["allow: [10.0.0.0/33]", "1:9  allow[0]: expected an address range such as 192.168.1.0/24:80,443"],
+  ["allow: [all]", '1:9  allow[0]: expected "any" for every address, got "all"'],
+  ["allow: ['all:80']", '1:9  allow[0]: expected "any" for every address, got "all:80"'],
   ["allow: ['10.0.0.0/8:x']", "1:9  allow[0]: expected an address range"],
   ["allow: [none, any]", "1:8  allow: none and any contradict each other"],
   ["tunnels: [{ type: http }]", "1:11  tunnels[0].target: missing: expected HOST:PORT"],

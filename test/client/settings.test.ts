@@ -25,6 +25,55 @@ function typed(typed: TypedTarget, flags: Partial<ClientFlags> = {}) {
   return settings.tunnels[0];
 }
 
+test.each([`"KEY"`, `'KEY'`, ` KEY\n`])("the access key may stand in quotes: %s", (text) => {
+  const token = encodeAccessKey({
+    keyId: randomBytes(8),
+    secret: randomBytes(16),
+    host: "a.test",
+    port: 7000,
+  });
+  const { settings } = clientSettings({ key: text.replace("KEY", token) }, {});
+  expect(settings.server.key.host).toBe("a.test");
+});
+
+test("tunnels of client.yaml are served beside that of the command line", async () => {
+  const config = join(await temporaryDirectory(), "client.yaml");
+  await writeFile(config, "tunnels: [{ name: ssh, type: tcp, target: 22 }]\n");
+  const key = encodeAccessKey({ keyId: randomBytes(8), secret: randomBytes(16), host: "a.test", port: 7000 });
+  const typed: TypedTarget = { kind: "HTTP", target: { host: "127.0.0.1", port: 3000 } };
+  expect(clientSettings({ key, config, typed }, {}).settings.tunnels).toMatchObject([
+    { kind: "TCP", name: "ssh" },
+    { kind: "HTTP", target: { port: 3000 } },
+  ]);
+});
+
+test("a pinned key without TLS is a mistake of the one who says so", async () => {
+  const pinned = {
+    keyId: randomBytes(8),
+    secret: randomBytes(16),
+    pin: randomBytes(32),
+    host: "a.test",
+    port: 7000,
+  };
+  const key = encodeAccessKey(pinned);
+  expect(() => clientSettings({ key, plaintext: true }, {})).toThrow(CommandError);
+  expect(() => clientSettings({ key, plaintext: true }, {})).toThrow(
+    "--plaintext: the access key carries the pin",
+  );
+  const config = join(await temporaryDirectory(), "client.yaml");
+  await writeFile(config, "plaintext: true\n");
+  expect(() => clientSettings({ key, config }, {})).toThrow(
+    "plaintext in the config: the access key carries",
+  );
+});
+
+test("a key in the place of its file's path is not shown", () => {
+  expect(() => clientSettings({ keyFile: "culvert_abc" }, {})).toThrow("--key-file ******: expected a file");
+  expect(() => clientSettings({ keyFile: "/none/home.key" }, {})).toThrow(
+    "--key-file /none/home.key: expected",
+  );
+});
+
 /** `tunnel-client http TARGET` */
 function tunnelOf(target: string, flags: Partial<ClientFlags> = {}) {
   return typed({ kind: "HTTP", target: parseTarget(target) as Target }, flags);

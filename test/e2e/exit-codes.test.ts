@@ -229,6 +229,18 @@ describe("a client ends", () => {
     expect(output).toContain(said);
   });
 
+  test.each(["json", "pretty"])("with its reason as the log is written: %s", async (format) => {
+    const { output } = await outcome(["--key", "none", "--log-format", format]);
+    const last = output.trimEnd().split("\n").at(-1)!;
+    if (format === "pretty") return expect(last).toMatch(/^tunnel-client: this is not an access key/);
+    expect(JSON.parse(last)).toMatchObject({
+      level: "error",
+      exitCode: 3,
+      code: "key_malformed",
+      message: expect.stringContaining("this is not an access key"),
+    });
+  });
+
   test("with 2 where its config has mistakes, all of them listed with their lines", async () => {
     const file = join(await freshDirectory(), "client.yaml");
     await writeFile(

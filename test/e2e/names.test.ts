@@ -140,6 +140,20 @@ test("a tunnel without a name has one that stays, for this client and port", asy
 });
 
 describe("in a half-configured world", () => {
+  test("a tunnel for whatever no other name takes has an address that can be opened", async () => {
+    await using web = await startLocalWeb(saying("served"));
+    await using server = await startTestServer();
+    const token = await server.addKey({ hostnames: ["*"] });
+    await using client = startTestClient(token, {
+      tunnels: [{ kind: "HTTP", hostname: "*", target: { host: "127.0.0.1", port: web.port } }],
+    });
+    await client.online();
+    const { url } = await client.log.logged("serving");
+    expect(url).toBe(`http://localhost:${server.httpPort}/`);
+    const { host } = new URL(url as string);
+    expect((await server.visit("/", { host })).text).toBe("served");
+  });
+
   test("subdomains live under the domain of the config, and nowhere else", async () => {
     await using web = await startLocalWeb(saying("served"));
     await using server = await startTestServer({

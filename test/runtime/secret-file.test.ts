@@ -38,10 +38,12 @@ test.each<[string, string | Uint8Array, string]>([
 });
 
 test("a secret in the place of its file's path is told from a path", () => {
-  expect([SECRET, "culvert_abc", "-----BEGIN PRIVATE KEY-----"].map(looksLikeSecret)).toEqual([true, true, true]);
-  expect(["home.key", "/run/credentials/key", "keys/a_very_long_name_of_a_file"].map(looksLikeSecret)).toEqual([
-    false,
-    false,
-    false,
+  expect([SECRET, "culvert_abc", "-----BEGIN PRIVATE KEY-----"].map(looksLikeSecret)).toEqual([
+    true,
+    true,
+    true,
   ]);
+  expect(
+    ["home.key", "/run/credentials/key", "keys/a_very_long_name_of_a_file"].map(looksLikeSecret),
+  ).toEqual([false, false, false]);
 });

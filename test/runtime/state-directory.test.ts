@@ -51,6 +51,18 @@ describe("files in it", () => {
     expect((await stat(path.join(directory, "a", "b"))).mode & 0o777).toBe(0o700);
   });
 
+  test("a directory that nothing can be made in is refused at once", async () => {
+    await expect(ensureDirectory("/proc/culvert/state")).rejects.toThrow(
+      "cannot make the directory /proc/culvert/state: no such file or directory. Make it for the user",
+    );
+  });
+
+  test("several that make the same directory all find it made", async () => {
+    const made = path.join(directory, "a", "b", "c");
+    await Promise.all(Array.from({ length: 8 }, () => ensureDirectory(made)));
+    expect((await stat(made)).isDirectory()).toBe(true);
+  });
+
   test("a directory that exists stays as it is", async () => {
     await chmod(directory, 0o750);
     await ensureDirectory(directory);

@@ -162,7 +162,9 @@ test("TLS against a server that speaks none asks whether this is the gRPC port, 
   const server = await startGrpc();
   const error = await refusal({ host: "127.0.0.1", port: server.port, pin });
   expect(error.code).toBe("unreachable");
-  expect(error.message).toContain("answers, but not with TLS: check that this is the gRPC port of tunnel-server");
+  expect(error.message).toContain(
+    "answers, but not with TLS: check that this is the gRPC port of tunnel-server",
+  );
   expect(error.message).not.toContain("--plaintext");
   const unpinned = await refusal({ host: "127.0.0.1", port: server.port });
   expect(unpinned.message).toContain("pass --plaintext only for a server with grpc.tls: off");

@@ -149,5 +149,5 @@ test.each([
 });
 
 test("all, which would be a host of that name, is taken for the slip that it is", () => {
-  expect(() => parseAllowRules(["all"])).toThrow('--allow all: did you mean "any"?');
+  expect(() => parseAllowRules(["all"])).toThrow('--allow all: expected "any" for every address, got "all"');
 });

@@ -57,6 +57,9 @@ test.each([
   ["web=unix:/run/apps/@app", "expected a UNIX socket"],
   ["web=3000@app@other", "expected HOST:PORT"],
   ["web=", "expected HOST:PORT"],
+  ["ssh=22@2222", "a number is no subdomain; for a public port write ssh=tcp:22@2222 (or udp:)"],
+  ["ssh=unix:/run/x@2222", "write ssh=tcp:unix:/run/x@2222"],
+  ["mail=tls:993@2222", 'a subdomain such as app, or "*" behind the "@"'],
 ])("%s is refused", (text, expected) => {
   expect(() => parseTunnels([text], "example.com")).toThrow(expected);
 });

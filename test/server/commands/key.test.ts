@@ -334,7 +334,7 @@ test("the line that renews a key makes one with the same rights", async () => {
         "ssh=tcp:[::1]:22@2222",
         "any=tcp:22",
         "at=tcp:unix:/run/a@b@0",
-        "range=tcp:6000-6010@7000-7010",
+        "range=tcp:6000-6010@7100-7110",
         "row=udp:6000-6010",
         "dns=udp:53@53",
       ],
@@ -471,3 +471,22 @@ function info(address: string): NetworkInterfaceInfo {
   const rest = { address, internal: false, netmask: "", mac: "", cidr: null };
   return address.includes(":") ? { ...rest, family: "IPv6", scopeid: 0 } : { ...rest, family: "IPv4" };
 }
+
+test.each([
+  ["ssh=tcp:22@7000", "--tunnel ssh: port 7000 is the server's own (grpc.listen): choose another."],
+  ["web=tcp:80@8080", "--tunnel web: port 8080 is the server's own (http.listen): choose another."],
+  [
+    "range=tcp:6000-6010@8440-8450",
+    "--tunnel range: port 8443 is the server's own (tls.listen): choose another.",
+  ],
+])("a tunnel cannot have a port that the server itself listens on: %s", async (tunnel, said) => {
+  const world = await startedServer({ tls: { listen: { port: 8443 }, trustedProxies: [] } });
+  const made = keyCreate({ name: "home", tunnel: [tunnel], ...PUBLIC }, world.context);
+  await expect(made).rejects.toThrow(said);
+});
+
+test("over UDP a tunnel may have the number of a port that the server listens on over TCP", async () => {
+  const world = await startedServer();
+  await keyCreate({ name: "home", tunnel: ["dns=udp:53@7000"], ...PUBLIC }, world.context);
+  expect(world.lines.at(-1)).toMatch(/^tunnel-client --key culvert_/);
+});

@@ -307,7 +307,9 @@ test.each([
 });
 
 test("a path that cannot be read is shown, from the environment too", () => {
-  const [line] = problemsOf("keys: [{ name: a, secret_file: '${DIR}/none.key' }]", { DIR: "/run/credentials" });
+  const [line] = problemsOf("keys: [{ name: a, secret_file: '${DIR}/none.key' }]", {
+    DIR: "/run/credentials",
+  });
   expect(line).toContain('(no such file or directory), got "/run/credentials/none.key"');
   expect(problemsOf("grpc: { tls: { cert: /none/cert.pem, key: /none/key.pem } }")[1]).toContain(
     'got "/none/key.pem"',
@@ -596,9 +598,18 @@ test.each([
   ["type: tcp, target: 1, proxy_protocol: 1", "proxy_protocol: expected v1 or v2, got 1"],
   ["type: tcp, target: 1, proxy_protocol: v3", 'proxy_protocol: expected v1 or v2, got "v3"'],
   ["type: tcp, target: 1, connections: 0", "connections: expected a whole number from 1 up, got 0"],
-  ["type: tls, target: 1, connections_per_visitor: 0", "connections_per_visitor: expected a whole number from 1 up, got 0"],
-  ["type: udp, target: 1, idle_timeout_ms: 0", "idle_timeout_ms: expected a whole number of milliseconds from 1 to 2073600000, got 0"],
-  ["type: udp, target: 1, bytes_per_second: 10MB", 'bytes_per_second: expected a whole number of bytes per second from 1 up, got "10MB"'],
+  [
+    "type: tls, target: 1, connections_per_visitor: 0",
+    "connections_per_visitor: expected a whole number from 1 up, got 0",
+  ],
+  [
+    "type: udp, target: 1, idle_timeout_ms: 0",
+    "idle_timeout_ms: expected a whole number of milliseconds from 1 to 2073600000, got 0",
+  ],
+  [
+    "type: udp, target: 1, bytes_per_second: 10MB",
+    'bytes_per_second: expected a whole number of bytes per second from 1 up, got "10MB"',
+  ],
   ["type: tcp, target: 1, port: 7000", "port: port 7000 is taken by grpc.listen: give each its own"],
   ["type: tcp, target: 1, ports: 8070-8090", "ports: port 8080 is taken by http.listen: give each its own"],
   ["type: tcp, target: 1, port: 8443", "port: port 8443 is taken by tls.listen: give each its own"],
