@@ -17,7 +17,7 @@ export function renderPage(texts: Texts, request: SeenRequest, formAnswer?: [str
         <h1>${texts.title}</h1>
         <p class="lead">${texts.lead}</p>
         ${pathPicture(texts)}
-        <p class="summary" id="summary" role="status">${texts.summary.waiting}</p>
+        <p class="summary" id="summary" role="status" hidden></p>
         <noscript><p class="summary">${texts.noScript}</p></noscript>
       </header>
       <main class="cards">
@@ -85,7 +85,7 @@ function card(
   >
     <div class="card-head">
       <h2 id="${id}-title">${title}</h2>
-      <span class="state">${texts.state[state ?? "waiting"]}</span>
+      ${state ? html`<span class="state">${texts.state[state]}</span>` : html`<span class="state" hidden></span>`}
     </div>
     <p class="about">${about}</p>
     ${content}

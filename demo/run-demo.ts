@@ -1,6 +1,6 @@
 import { execFile } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -58,7 +58,10 @@ export async function runDemo(options: DemoOptions): Promise<void> {
     client = new ChildProgram({
       name: "client",
       file: programs.client,
-      args: ["http", String(targetPort), "--subdomain", SUBDOMAIN, "--data-dir", join(directory, "client")],
+      args: [
+        ...["http", String(targetPort), "--subdomain", SUBDOMAIN, "--data-dir", join(directory, "client")],
+        ...["--config", await configForOtherNames(directory, targetPort)],
+      ],
       env: clientEnvironment(key),
       print,
       colours,
@@ -78,6 +81,13 @@ export async function runDemo(options: DemoOptions): Promise<void> {
   }
 }
 
+/** The same for every other name, so that http://localhost:8080/ is no riddle; tunnels of their own name go first. */
+async function configForOtherNames(directory: string, targetPort: number): Promise<string> {
+  const file = join(directory, "client.yaml");
+  await writeFile(file, `tunnels: [{ name: others, type: http, hostname: "*", target: ${targetPort} }]\n`);
+  return file;
+}
+
 /** Loopback only: a demo opens nothing to the network. Nor does it take the port that it is asked to expose. */
 async function addressBeside(targetPort: number | undefined, preferredPort: number): Promise<string> {
   return listenAddress(preferredPort === targetPort ? 0 : preferredPort);
@@ -93,6 +103,8 @@ async function createKey(serverFile: string, dataDir: string, publicAddress: str
     "demo",
     "--public-address",
     publicAddress,
+    "--hostname",
+    "*",
     "--json",
   ];
   const { stdout } = await promisify(execFile)(process.execPath, [serverFile, ...args]);
@@ -132,6 +144,7 @@ ${line}
 
       http://${host}:${httpPort}/
 
+  or http://localhost:${httpPort}/, where a browser does not know ${host}.
   The same with curl:
 
       curl -H 'Host: ${host}' http://127.0.0.1:${httpPort}/

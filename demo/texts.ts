@@ -57,7 +57,7 @@ const english = {
   },
   events: {
     title: "Server-sent events",
-    about: "One event a second, each on its way at once and not saved up.",
+    about: "One event a second, each sent immediately, not buffered.",
     clock: "The app’s clock",
     works: "{count} events so far, the last {ms}\u00a0ms after the one before.",
     silent: "No event for {seconds} s: something on the way holds the stream back.",

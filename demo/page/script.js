@@ -3,6 +3,12 @@ const texts = JSON.parse(document.getElementById("texts").textContent);
 const ANSWER_WITHIN_MS = 15_000;
 const EVENT_WITHIN_MS = 6_000;
 
+// Without this script nothing would ever be checked, so only it shows that something is.
+for (const state of document.querySelectorAll(".card[data-state=waiting] .state")) {
+  state.textContent = texts.state.waiting;
+  state.hidden = false;
+}
+document.getElementById("summary").hidden = false;
 checkEvents();
 checkSocket();
 checkForm();

@@ -77,6 +77,21 @@ describe.skipIf(!hasChromium).concurrent(`the sample page in a browser${skipped}
     expect(await page.locator("#form .detail").textContent()).toContain("502");
   });
 
+  test("without JavaScript nothing claims to be checking", async () => {
+    await using opened = await openPage({ javaScriptEnabled: false });
+    const { page } = opened;
+    await page.locator("noscript p").waitFor();
+    expect(
+      await page
+        .getByText(/checking|waiting/i)
+        .filter({ visible: true })
+        .count(),
+    ).toBe(0);
+    await page.locator("#form button").click();
+    await page.getByText(textsFor("en").form.answer).waitFor();
+    await screenshot(page, "page-without-script");
+  });
+
   test.each([
     ["dark", { colorScheme: "dark" as const }],
     ["narrow", { viewport: { width: 360, height: 740 } }],
@@ -95,10 +110,25 @@ describe.skipIf(!hasChromium).concurrent(`the sample page in a browser${skipped}
     const { page } = opened;
     await page.locator("#summary[data-state=works]").waitFor();
     await page.locator("details summary").click();
+    await page.locator("#upload-file").setInputFiles({
+      name: "a.bin",
+      mimeType: "application/octet-stream",
+      buffer: Buffer.from("abc"),
+    });
+    await page.locator("#upload button").click();
+    await page.locator("#upload .answer code").waitFor();
     const [inside, outside] = (await page.evaluate(
       "[document.documentElement.scrollWidth, document.documentElement.clientWidth]",
     )) as [number, number];
     expect(inside).toBeLessThanOrEqual(outside);
+    const card = (await page.locator("#upload").boundingBox())!;
+    const figures = (await page.locator("#upload .answer").boundingBox())!;
+    expect(figures.x + figures.width).toBeLessThanOrEqual(card.x + card.width);
+    expect(
+      await page.evaluate(
+        "[...document.querySelectorAll('.card')].filter((it) => it.scrollWidth > it.clientWidth)",
+      ),
+    ).toEqual([]);
     await screenshot(page, `page-${name}`);
   });
 

@@ -18,9 +18,11 @@ const hasChromium = hasProgram("chromium");
 describe.skipIf(!hasCurl)(`the demo's own words${hasCurl ? "" : " (skipped: needs curl)"}`, () => {
   test("the printed curl line shows the sample app, and Ctrl-C ends everything with exit code 0", async () => {
     await using demo = startProgram(DEMO, []);
-    const { curl } = await announced(demo);
+    const { curl, localhost } = await announced(demo);
     const { stdout } = await run("sh", ["-c", `${curl} --silent --show-error`]);
     expect(stdout).toContain("<title>Culvert sample app</title>");
+    const byLocalhost = await run("curl", ["--silent", localhost]);
+    expect(byLocalhost.stdout).toContain("<title>Culvert sample app</title>");
     demo.kill("SIGINT");
     expect(await demo.exited).toEqual({ code: 0, signal: null });
   });
@@ -55,10 +57,11 @@ test.skipIf(!hasChromium)(
 );
 
 /** What the demo prints once it is up. */
-async function announced(demo: Program): Promise<{ url: string; curl: string }> {
+async function announced(demo: Program): Promise<{ url: string; localhost: string; curl: string }> {
   await demo.printed("Ctrl-C stops everything");
   return {
     url: /^ +(http:\/\/demo\.localhost:\d+\/)$/m.exec(demo.output())![1]!,
+    localhost: /^ +or (http:\/\/localhost:\d+\/)/m.exec(demo.output())![1]!,
     curl: /^ +(curl -H .*)$/m.exec(demo.output())![1]!,
   };
 }

@@ -24,6 +24,10 @@ function load(text: string, env: NodeJS.ProcessEnv = {}, overrides: ServerOverri
   return loadServerConfig(file, { HOME: "/home/ada", STATE_DIRECTORY: "/state", ...env }, overrides);
 }
 
+function snakeCase(name: string): string {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+}
+
 function write(name: string, text: string, mode = 0o600): void {
   writeFileSync(path.join(directory, name), text);
   chmodSync(path.join(directory, name), mode);
@@ -326,7 +330,6 @@ test("7,000 keys with a tunnel each are a config", () => {
 });
 
 test("each refused number says what was expected, with its unit", () => {
-  const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   const names = Object.keys(limitOptions.parse({})).map(snakeCase);
   expect(names).toContain("unread_bytes");
   for (const [option, where] of [
