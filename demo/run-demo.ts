@@ -59,8 +59,11 @@ export async function runDemo(options: DemoOptions): Promise<void> {
       name: "client",
       file: programs.client,
       args: [
-        ...["http", String(targetPort), "--subdomain", SUBDOMAIN, "--data-dir", join(directory, "client")],
-        ...["--config", await configForOtherNames(directory, targetPort)],
+        "http",
+        String(targetPort),
+        `--subdomain=${SUBDOMAIN}`,
+        `--data-dir=${join(directory, "client")}`,
+        `--config=${await configForOtherNames(directory, targetPort)}`,
       ],
       env: clientEnvironment(key),
       print,

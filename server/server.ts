@@ -55,8 +55,6 @@ export async function startServer(
   log: Log,
   { now, ...tuning }: ServerTuning = {},
 ): Promise<TunnelServer> {
-  await ensureDirectory(config.dataDir);
-  const certificate = await certificateOf(config, log);
   const keys = new KeyRing({ dataDir: config.dataDir, configKeys: config.keys, log });
   // Refusing every client because the keys cannot be read would end them for good: better not to start.
   await readKeyFile(keyFileIn(config.dataDir));
@@ -116,6 +114,14 @@ export async function startServer(
       await edge.stop(0);
       throw error;
     }));
+  const stopEdges = async (): Promise<void> => {
+    await Promise.all([edge.stop(0), tls?.stop(0)]);
+  };
+  // Behind the visitors' ports: a server that cannot have those leaves nothing behind that looks as if it had started.
+  const certificate = await certificateOf(config, log).catch(async (error: unknown) => {
+    await stopEdges();
+    throw error;
+  });
   const unreadBudget = new UnreadBudget(config.limits.unreadBytes);
   const grpc = await startGrpcServer({
     host: config.grpc.listen.host,
@@ -134,7 +140,7 @@ export async function startServer(
         log,
       }),
   }).catch(async (error: unknown) => {
-    await Promise.all([edge.stop(0), tls?.stop(0)]);
+    await stopEdges();
     throw error;
   });
 
@@ -172,11 +178,15 @@ export async function startServer(
   };
 }
 
-function certificateOf({ grpc, dataDir }: ServerConfig, log: Log): Promise<ServerCertificate | undefined> {
-  if (grpc.tls === "off") return Promise.resolve(undefined);
+async function certificateOf(
+  { grpc, dataDir }: ServerConfig,
+  log: Log,
+): Promise<ServerCertificate | undefined> {
+  await ensureDirectory(dataDir);
+  if (grpc.tls === "off") return undefined;
   return grpc.tls === "auto"
-    ? loadOrCreateCertificate(dataDir, log)
-    : readConfiguredCertificate(grpc.tls, log);
+    ? await loadOrCreateCertificate(dataDir, log)
+    : await readConfiguredCertificate(grpc.tls, log);
 }
 
 /**

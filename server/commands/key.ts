@@ -14,6 +14,7 @@ import { formatPortRange, type Place, type PortPlace } from "../routing/place.ts
 import { isName, keyFileIn, readKeyFile, updateKeyFile } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { addressForKeys } from "./key-address.ts";
+import { type OtherServer, otherServerAt } from "./running-server.ts";
 import { renewalLine } from "./key-renewal.ts";
 import { age, table } from "./key-table.ts";
 import { parseHostname, parsePorts, parseTunnels } from "./key-tunnel.ts";
@@ -197,6 +198,8 @@ async function serverForKeys(
 ): Promise<ServerInKey> {
   const { grpc, dataDir } = context.config;
   const pin = grpc.tls === "auto" ? await readOwnPin(dataDir) : undefined;
+  const other = grpc.tls === "auto" ? await otherServerAt(grpc.listen, pin) : undefined;
+  if (other) throw anotherServer(other, context.config);
   if (grpc.tls === "auto" && !pin) {
     throw new CommandError(
       1,
@@ -205,6 +208,15 @@ async function serverForKeys(
     );
   }
   return { address: addressForKeys(publicAddress, grpc, context.interfaces), pin };
+}
+
+function anotherServer({ directory }: OtherServer, { grpc, dataDir }: ServerConfig): CommandError {
+  return new CommandError(
+    1,
+    `The tunnel-server that answers at ${formatAddress(grpc.listen)} uses ${directory ?? "another data directory"}, and this ` +
+      `command ${dataDir}: no client could come in with such a key. Run it as the user that runs tunnel-server (with sudo, ` +
+      "if that is root), and with the same --config and --data-dir.",
+  );
 }
 
 async function allKeys(config: ServerConfig): Promise<ShownKey[]> {

@@ -22,7 +22,9 @@ export class CertificateError extends Error {
 }
 
 /** Key and certificate in one file, so that no crash can leave one without the other. */
-const FILE = "certificate.pem";
+export const CERTIFICATE_FILE = "certificate.pem";
+/** Its subject. */
+export const CERTIFICATE_NAME = "CN=culvert";
 
 /**
  * The server's own certificate; made if the data directory has none. Access keys pin its public key, so it stays
@@ -32,7 +34,7 @@ const FILE = "certificate.pem";
  */
 export async function loadOrCreateCertificate(dataDir: string, log: Log): Promise<ServerCertificate> {
   await ensureDirectory(dataDir);
-  const file = path.join(dataDir, FILE);
+  const file = path.join(dataDir, CERTIFICATE_FILE);
   let made: string | undefined;
   const text = await createOnce(file, async () => (made = await makeCertificate()));
   if (text === made)
@@ -48,7 +50,7 @@ export async function loadOrCreateCertificate(dataDir: string, log: Log): Promis
  * @throws CertificateError
  */
 export async function readOwnPin(dataDir: string): Promise<Buffer | undefined> {
-  const file = path.join(dataDir, FILE);
+  const file = path.join(dataDir, CERTIFICATE_FILE);
   try {
     return spkiPin(parseOwn(await readFile(file, "utf8"), file).cert);
   } catch (error) {
@@ -100,7 +102,7 @@ async function makeCertificate(): Promise<string> {
   serial[0] = (serial[0]! & 0x3f) | 0x40;
   const certificate = await X509CertificateGenerator.createSelfSigned({
     serialNumber: serial.toString("hex"),
-    name: "CN=culvert",
+    name: CERTIFICATE_NAME,
     notBefore: new Date("2000-01-01T00:00:00Z"),
     notAfter: new Date("9999-12-31T23:59:59Z"),
     signingAlgorithm: algorithm,

@@ -66,6 +66,10 @@ async function outcome(args: string[]): Promise<{ code: number | null; output: s
   return { code, output: client.output() };
 }
 
+function lastLine(output: string): string {
+  return output.trimEnd().split("\n").at(-1)!;
+}
+
 describe("a client ends", () => {
   test("with 3 where the server does not know the key", async () => {
     const unknown = encodeAccessKey({
@@ -230,12 +234,10 @@ describe("a client ends", () => {
   });
 
   test("with its reason as the log is written: in JSON, or for people", async () => {
-    const lastLine = async (format: string): Promise<string> => {
-      const { output } = await outcome(["--key", "none", "--log-format", format]);
-      return output.trimEnd().split("\n").at(-1)!;
-    };
-    expect(await lastLine("pretty")).toMatch(/^tunnel-client: this is not an access key/);
-    expect(JSON.parse(await lastLine("json"))).toMatchObject({
+    const pretty = await outcome(["--key", "none", "--log-format", "pretty"]);
+    expect(lastLine(pretty.output)).toMatch(/^tunnel-client: this is not an access key/);
+    const json = await outcome(["--key", "none", "--log-format", "json"]);
+    expect(JSON.parse(lastLine(json.output))).toMatchObject({
       level: "error",
       exitCode: 3,
       code: "key_malformed",

@@ -40,22 +40,42 @@ export class InstalledTarball implements AsyncDisposable {
     );
   }
 
-  /** Runs a line as a person at a shell would, in an empty directory with a home of its own. */
-  async shell(line: string, options: { namespace?: string } = {}): Promise<Shell> {
+  /** Runs a line as a person at a shell would, in a home of its own unless `home` says which. */
+  async shell(line: string, options: ShellOptions = {}): Promise<Shell> {
+    const { home = await this.makeHome(), path = [] } = options;
+    const environment = {
+      HOME: home,
+      PATH: [...path, join(this.#directory, "bin"), process.env["PATH"]].join(":"),
+    };
+    const started = new Shell(line, join(home, "empty"), environment, options);
+    this.#started.push(started);
+    return started;
+  }
+
+  /** A home with an empty directory in it, where lines run. */
+  async makeHome(): Promise<string> {
     const home = await mkdtemp(join(this.#directory, "home-"));
     const cwd = join(home, "empty");
     await mkdir(cwd);
     if (NOBODY) for (const path of [home, cwd]) await chown(path, NOBODY.uid, NOBODY.gid);
-    const environment = { HOME: home, PATH: `${join(this.#directory, "bin")}:${process.env["PATH"]}` };
-    const started = new Shell(line, cwd, environment, options.namespace);
-    this.#started.push(started);
-    return started;
+    return home;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.#started.map((shell) => shell[Symbol.asyncDispose]()));
     await rm(this.#directory, { recursive: true, force: true });
   }
+}
+
+export interface ShellOptions {
+  namespace?: string;
+  /** Words ahead of the command that take it elsewhere, in place of a namespace. */
+  enter?: readonly string[];
+  /** Else nobody runs it, where the tests run as root. */
+  asRoot?: boolean;
+  home?: string;
+  /** Directories ahead of PATH. */
+  path?: readonly string[];
 }
 
 /** A shell that runs one line. */
@@ -66,17 +86,20 @@ export class Shell implements AsyncDisposable {
   readonly #child: ChildProcess;
   #waiting: (() => void)[] = [];
 
-  constructor(line: string, cwd: string, env: NodeJS.ProcessEnv, namespace?: string) {
-    const asNobody = NOBODY ? ["--reuid", `${NOBODY.uid}`, "--regid", `${NOBODY.gid}`, "--clear-groups"] : [];
-    const enter = namespace ? ["ip", "netns", "exec", namespace, "setpriv", ...asNobody] : [];
-    const [command, ...args] = [...enter, "sh", "-c", line];
+  constructor(line: string, cwd: string, env: NodeJS.ProcessEnv, { namespace, enter, asRoot }: ShellOptions) {
+    const place = enter ?? (namespace === undefined ? [] : ["ip", "netns", "exec", namespace]);
+    const user = asRoot ? undefined : NOBODY;
+    const become = user
+      ? ["setpriv", "--reuid", `${user.uid}`, "--regid", `${user.gid}`, "--clear-groups"]
+      : [];
+    const [command, ...args] = [...place, ...(place.length > 0 ? become : []), "sh", "-c", line];
     this.#child = spawn(command, args, {
       cwd,
       env,
       stdio: ["ignore", "pipe", "pipe"],
       // A group of its own, so that what the shell started ends with it.
       detached: true,
-      ...(!namespace && NOBODY),
+      ...(place.length === 0 && user),
     });
     for (const stream of [this.#child.stdout!, this.#child.stderr!]) {
       stream.setEncoding("utf8").on("data", (text: string) => {

@@ -1,7 +1,7 @@
 import { isIPv4 } from "node:net";
 import * as fc from "fast-check";
 import { expect, test } from "vitest";
-import { normalizeHostname, normalizeSubdomain, splitHostPort } from "../../../server/routing/hostname.ts";
+import { normalizeHostname, normalizeLabel, splitHostPort } from "../../../server/routing/hostname.ts";
 import { fuzz } from "../../support/fuzz.ts";
 
 const PIECES = [
@@ -49,10 +49,10 @@ fuzz("a hostname holds nothing but labels, and means the same to a browser", [te
 });
 
 fuzz("a subdomain is one label, and the first of its hostname", [text], (text) => {
-  const label = normalizeSubdomain(text);
+  const label = normalizeLabel(text);
   if (label === undefined) return;
   expect(label).toMatch(/^[a-z0-9-]{1,63}$/);
-  expect(normalizeSubdomain(label)).toBe(label);
+  expect(normalizeLabel(label)).toBe(label);
   expect(normalizeHostname(`${text}.example.com`)).toBe(`${label}.example.com`);
 });
 
