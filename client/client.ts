@@ -5,6 +5,7 @@ import { MAX_PORT } from "../link/port-range.ts";
 import { formatTarget, parseTarget, type Target } from "../link/target.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
+import { NameLookup, type Resolve } from "../runtime/name-lookup.ts";
 import { formatAddress } from "../runtime/net-address.ts";
 import { Backoff } from "./connection/backoff.ts";
 import type { ServerAddress } from "./connection/connect.ts";
@@ -61,6 +62,7 @@ export class TunnelClient {
   readonly #options: ClientOptions;
   readonly #backoff = new Backoff();
   readonly #unreadBudget = new UnreadBudget(UNREAD_LIMIT_BYTES);
+  readonly #names = new NameLookup();
   readonly #stopping = new AbortController();
   #session: ClientSession | undefined;
 
@@ -105,6 +107,7 @@ export class TunnelClient {
       wanted: tunnels.map(toRequest),
       tuning,
       unreadBudget: this.#unreadBudget,
+      names: this.#names,
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
         this.#serve(served, welcome.tunnels);
@@ -139,7 +142,10 @@ export class TunnelClient {
     withdraw(served);
     for (const tunnel of tunnels) {
       const wanted = tunnel.request === undefined ? undefined : this.#options.tunnels[tunnel.request];
-      const service = wanted ? typedService(wanted) : mappedService(tunnel, this.#options.consent);
+      const resolve = this.#names.target;
+      const service = wanted
+        ? typedService(wanted, resolve)
+        : mappedService(tunnel, this.#options.consent, resolve);
       if (service instanceof LocalService) {
         served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, ports: tunnel.ports || 1, service });
       } else {
@@ -175,18 +181,18 @@ export class TunnelClient {
   }
 }
 
-function typedService({ target, targetTls, ports }: WantedTunnel): LocalService {
-  return new LocalService({ target, targetTls, consent: consentTo(target, ports) });
+function typedService({ target, targetTls, ports }: WantedTunnel, resolve: Resolve): LocalService {
+  return new LocalService({ target, targetTls, consent: consentTo(target, ports), resolve });
 }
 
 /** What the server said comes from elsewhere; a string says what is wrong with it. */
-function mappedService(tunnel: Tunnel, consent: Consent): LocalService | string {
+function mappedService(tunnel: Tunnel, consent: Consent, resolve: Resolve): LocalService | string {
   const target = parseTarget(tunnel.target);
   if (typeof target === "string") return target;
   if ("port" in target && target.port + (tunnel.ports ?? 0) > MAX_PORT + 1)
     return `expected ${tunnel.ports} ports from ${target.port} on, of which the last is at most ${MAX_PORT}`;
   try {
-    return new LocalService({ target, targetTls: tunnel.targetTls ?? undefined, consent });
+    return new LocalService({ target, targetTls: tunnel.targetTls ?? undefined, consent, resolve });
   } catch (error) {
     return (error as Error).message;
   }

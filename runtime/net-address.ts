@@ -26,10 +26,10 @@ export function parseListenAddress(text: string): ListenAddress | string {
   return parse(text, { what: "an address and port such as :8080 or 127.0.0.1:8080", minPort: 0 });
 }
 
-/** A local service: `127.0.0.1:3000`, `localhost:3000`, `[::1]:3000`; `3000` is 127.0.0.1:3000. */
+/** A local service: `127.0.0.1:3000`, `[::1]:3000`; `3000` is localhost:3000, which is this machine by IPv4 or IPv6. */
 export function parseTargetAddress(text: string): NetAddress | string {
   const parsed = parse(text, { what: "HOST:PORT such as 127.0.0.1:3000", minPort: 1 });
-  return typeof parsed === "string" ? parsed : { host: parsed.host ?? "127.0.0.1", port: parsed.port };
+  return typeof parsed === "string" ? parsed : { host: parsed.host ?? "localhost", port: parsed.port };
 }
 
 /** A server elsewhere: `tunnel.example.com:7000`; both parts must be there. */

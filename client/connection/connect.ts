@@ -10,6 +10,7 @@ import type { Hello, Refused, SessionMessage, Tunnel, TunnelRequest, Welcome } f
 import type { UnreadBudget } from "../../link/unread-budget.ts";
 import { cut, printable } from "../../runtime/printable.ts";
 import { VERSION } from "../../runtime/version.ts";
+import type { NameLookup } from "../../runtime/name-lookup.ts";
 import { dial } from "./dial.ts";
 
 /** For name, address and TLS together, and for the server's answer to Hello. */
@@ -56,6 +57,8 @@ export async function connect(options: {
   wanted: TunnelRequest[];
   /** Of the whole client. */
   unreadBudget: UnreadBudget;
+  /** Likewise; by itself a connection asks the system. */
+  names?: Pick<NameLookup, "server">;
   handler: LinkHandler & {
     /** Before anything else that the server says behind it. */
     welcomed?(welcome: Welcome): void;
@@ -75,6 +78,7 @@ export async function connect(options: {
     plaintext: server.plaintext,
     ca: server.ca,
     serverName: server.serverName,
+    resolve: options.names && ((host) => options.names!.server(host)),
     signal,
     timeoutMs: stepTimeoutMs,
   });

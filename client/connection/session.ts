@@ -3,6 +3,7 @@ import type { Link } from "../../link/link.ts";
 import type { Open, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import type { UnreadBudget } from "../../link/unread-budget.ts";
+import type { NameLookup } from "../../runtime/name-lookup.ts";
 import { Backoff } from "./backoff.ts";
 import { checkTunnels, connect, type Connection, type ServerAddress } from "./connect.ts";
 
@@ -12,6 +13,8 @@ export interface SessionOptions {
   wanted: TunnelRequest[];
   /** Of the whole client. */
   unreadBudget: UnreadBudget;
+  /** Likewise. */
+  names: Pick<NameLookup, "server">;
   /** The first connection stands; called before any stream of it. */
   onOnline(welcome: Welcome): void;
   /** The server has changed the mapping. */
@@ -104,13 +107,14 @@ export class ClientSession {
   }
 
   async #connect(backoff: Backoff, welcomed?: (welcome: Welcome) => void): Promise<Connection> {
-    const { server, clientId, wanted, unreadBudget, onStream, tuning } = this.#options;
+    const { server, clientId, wanted, unreadBudget, names, onStream, tuning } = this.#options;
     let link: Link | undefined;
     const connection = await connect({
       server,
       clientId,
       wanted,
       unreadBudget,
+      names,
       sessionToken: this.#token,
       signal: this.#dialling.signal,
       ...tuning,

@@ -1,20 +1,18 @@
 import { type LookupAddress, lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { TcpTarget } from "../../link/target.ts";
+import type { Resolve } from "../../runtime/name-lookup.ts";
 import { type Consent, dialledAddress } from "./consent.ts";
 import { notAllowed } from "./dial-failure.ts";
 
-/** RFC 6761 section 6.3: these names mean loopback, whatever a resolver says; in the order that browsers try. */
+/**
+ * RFC 6761 section 6.3: these names mean loopback, whatever a resolver says. Most services listen on 127.0.0.1, and some, as Vite, on
+ * ::1 alone.
+ */
 const LOOPBACK: LookupAddress[] = [
-  { address: "::1", family: 6 },
   { address: "127.0.0.1", family: 4 },
+  { address: "::1", family: 6 },
 ];
-
-export type Resolve = (
-  host: string,
-  options: { all: true },
-  callback: (error: NodeJS.ErrnoException | null, addresses: LookupAddress[]) => void,
-) => void;
 
 /**
  * Those addresses of a target that the consent allows, as the kernel dials them: at least one, or an error (see `dialFailure`).

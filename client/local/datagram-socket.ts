@@ -4,7 +4,8 @@ import { isIP } from "node:net";
 import { type DatagramBudget, DatagramQueue } from "../../link/datagram-queue.ts";
 import type { Target } from "../../link/target.ts";
 import { descriptorLimit } from "../../runtime/descriptors.ts";
-import { allowedAddresses, type Resolve } from "./allowed-addresses.ts";
+import { allowedAddresses } from "./allowed-addresses.ts";
+import type { Resolve } from "../../runtime/name-lookup.ts";
 import type { Consent } from "./consent.ts";
 import { noDatagrams, noDescriptor } from "./dial-failure.ts";
 

@@ -9,7 +9,8 @@ import {
   type TcpSocketConnectOpts,
 } from "node:net";
 import type { SocketTarget, Target, TcpTarget } from "../../link/target.ts";
-import { allowedAddresses, type Resolve } from "./allowed-addresses.ts";
+import { allowedAddresses } from "./allowed-addresses.ts";
+import type { Resolve } from "../../runtime/name-lookup.ts";
 import { type Consent, dialledAddress } from "./consent.ts";
 import { notAllowed, timedOut } from "./dial-failure.ts";
 import { type ServiceSocket, serviceSocket } from "./service-socket.ts";

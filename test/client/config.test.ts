@@ -98,8 +98,8 @@ data_dir: state
     serverName: "tunnel.example.com",
     allow: ["any", "10.0.0.1", "nas.lan:80", "[fd00::]/8:443"],
     tunnels: [
-      { kind: "HTTP", target: { host: "127.0.0.1", port: 3000 }, hostname: "xn--mnchen-3ya.example" },
-      { kind: "HTTP", target: { host: "127.0.0.1", port: 1 }, hostname: "*" },
+      { kind: "HTTP", target: { host: "localhost", port: 3000 }, hostname: "xn--mnchen-3ya.example" },
+      { kind: "HTTP", target: { host: "localhost", port: 1 }, hostname: "*" },
     ],
     dataDir: path.join(directory, "state"),
   });
@@ -143,11 +143,11 @@ test("a tunnel of bytes has ports, or a hostname", () => {
   - { type: tls, target: "unix:/run/tls.sock", subdomain: App, proxy_protocol: v1 }
 `).config;
   expect(tunnels).toEqual([
-    { kind: "TCP", target: { host: "127.0.0.1", port: 22 }, ports: 1 },
+    { kind: "TCP", target: { host: "localhost", port: 22 }, ports: 1 },
     { kind: "TCP", target: { path: "/run/app.sock" }, port: 2222, ports: 1, proxyProtocol: 1 },
     { kind: "TCP", target: { host: "nas.lan", port: 6000 }, ports: 11 },
-    { kind: "UDP", target: { host: "127.0.0.1", port: 27_015 }, port: 27_015, ports: 6 },
-    { kind: "TLS", target: { host: "127.0.0.1", port: 443 } },
+    { kind: "UDP", target: { host: "localhost", port: 27_015 }, port: 27_015, ports: 6 },
+    { kind: "TLS", target: { host: "localhost", port: 443 } },
     { kind: "TLS", target: { path: "/run/tls.sock" }, subdomain: "app", proxyProtocol: 1 },
   ]);
 });

@@ -40,7 +40,7 @@ test("tunnels of client.yaml are served beside that of the command line", async 
   const config = join(await temporaryDirectory(), "client.yaml");
   await writeFile(config, "tunnels: [{ name: ssh, type: tcp, target: 22 }]\n");
   const key = encodeAccessKey({ keyId: randomBytes(8), secret: randomBytes(16), host: "a.test", port: 7000 });
-  const typed: TypedTarget = { kind: "HTTP", target: { host: "127.0.0.1", port: 3000 } };
+  const typed: TypedTarget = { kind: "HTTP", target: { host: "localhost", port: 3000 } };
   expect(clientSettings({ key, config, typed }, {}).settings.tunnels).toMatchObject([
     { kind: "TCP", name: "ssh" },
     { kind: "HTTP", target: { port: 3000 } },
@@ -91,7 +91,7 @@ test("a tunnel's target is of any kind, with what goes for it", async () => {
   const { cert } = await makeCertificate();
   const file = join(await temporaryDirectory(), "ca.pem");
   await writeFile(file, cert);
-  expect(tunnelOf("3000")).toEqual({ kind: "HTTP", target: { host: "127.0.0.1", port: 3000 } });
+  expect(tunnelOf("3000")).toEqual({ kind: "HTTP", target: { host: "localhost", port: 3000 } });
   expect(
     tunnelOf("https://10.0.0.5", { targetCa: file, targetServerName: "App.test", name: "app" }),
   ).toMatchObject({
@@ -133,7 +133,7 @@ test.each<[string, Partial<ClientFlags>, string]>([
   expect(() => tunnelOf(target, flags)).toThrow(message);
 });
 
-const here = (port: number): Target => ({ host: "127.0.0.1", port });
+const here = (port: number): Target => ({ host: "localhost", port });
 
 test.each([
   ["22", undefined, { target: here(22), ports: 1 }],

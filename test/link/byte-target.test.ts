@@ -8,12 +8,12 @@ import {
 } from "../../link/byte-target.ts";
 
 const RANGES: [text: string, range: TargetRange, formatted?: string][] = [
-  ["22", { target: { host: "127.0.0.1", port: 22 }, ports: 1 }, "127.0.0.1:22"],
+  ["22", { target: { host: "localhost", port: 22 }, ports: 1 }, "localhost:22"],
   ["192.168.1.10:3389", { target: { host: "192.168.1.10", port: 3389 }, ports: 1 }],
-  ["6000-6010", { target: { host: "127.0.0.1", port: 6000 }, ports: 11 }, "127.0.0.1:6000-6010"],
+  ["6000-6010", { target: { host: "localhost", port: 6000 }, ports: 11 }, "localhost:6000-6010"],
   ["my-1.lan:6000-6999", { target: { host: "my-1.lan", port: 6000 }, ports: 1_000 }],
   ["[fd00::1]:65534-65535", { target: { host: "fd00::1", port: 65_534 }, ports: 2 }],
-  ["7-7", { target: { host: "127.0.0.1", port: 7 }, ports: 1 }, "127.0.0.1:7"],
+  ["7-7", { target: { host: "localhost", port: 7 }, ports: 1 }, "localhost:7"],
 ];
 
 test.each(RANGES)("%s is a target of TCP and UDP, and is written so", (text, range, formatted = text) => {
@@ -31,7 +31,7 @@ test("a UNIX socket is a target of TCP and TLS, whatever its path ends with", ()
 });
 
 test("a target of TLS has one port", () => {
-  expect(parseTlsTarget("443")).toEqual({ host: "127.0.0.1", port: 443 });
+  expect(parseTlsTarget("443")).toEqual({ host: "localhost", port: 443 });
   expect(parseTlsTarget("nas.lan:443-443")).toEqual({ host: "nas.lan", port: 443 });
   expect(parseTlsTarget("443-444")).toBe(
     "expected HOST:PORT such as 127.0.0.1:3000, with one port since all visitors of a hostname go to the same",

@@ -2,14 +2,14 @@ import { expect, test } from "vitest";
 import { formatTarget, hostOf, parseTarget, type Target } from "../../link/target.ts";
 
 test.each<[string, Target, string, string]>([
-  ["3000", { host: "127.0.0.1", port: 3000 }, "127.0.0.1:3000", "127.0.0.1:3000"],
+  ["3000", { host: "localhost", port: 3000 }, "localhost:3000", "localhost:3000"],
   ["localhost:80", { host: "localhost", port: 80 }, "localhost:80", "localhost"],
   ["[::1]:443", { host: "::1", port: 443 }, "[::1]:443", "[::1]:443"],
   ["http://localhost", { host: "localhost", port: 80 }, "localhost:80", "localhost"],
   ["http://nas.lan:3000/", { host: "nas.lan", port: 3000 }, "nas.lan:3000", "nas.lan:3000"],
   ["HTTP://[::1]", { host: "::1", port: 80 }, "[::1]:80", "[::1]"],
   ["https://10.0.0.5", { host: "10.0.0.5", port: 443, tls: true }, "https://10.0.0.5:443", "10.0.0.5"],
-  ["https://:8443", { host: "127.0.0.1", port: 8443, tls: true }, "https://127.0.0.1:8443", "127.0.0.1:8443"],
+  ["https://:8443", { host: "localhost", port: 8443, tls: true }, "https://localhost:8443", "localhost:8443"],
   ["Https://nas.lan/", { host: "nas.lan", port: 443, tls: true }, "https://nas.lan:443", "nas.lan"],
   ["https://nas.lan:80", { host: "nas.lan", port: 80, tls: true }, "https://nas.lan:80", "nas.lan:80"],
   [

@@ -20,8 +20,8 @@ test.each([
 });
 
 test.each([
-  ["3000", { host: "127.0.0.1", port: 3000 }],
-  [":3000", { host: "127.0.0.1", port: 3000 }],
+  ["3000", { host: "localhost", port: 3000 }],
+  [":3000", { host: "localhost", port: 3000 }],
   ["127.0.0.1:3000", { host: "127.0.0.1", port: 3000 }],
   ["localhost:3000", { host: "localhost", port: 3000 }],
   ["my_service.local.:1", { host: "my_service.local.", port: 1 }],

@@ -16,12 +16,25 @@ export class PrivateMachine implements AsyncDisposable {
     this.#directory = directory;
   }
 
-  /** @param names that lead to this machine's loopback address there */
-  static async start(names: readonly string[]): Promise<PrivateMachine> {
+  /**
+   * @param names that lead to this machine's loopback address there
+   * @param options.nameserver who is asked for all other names
+   */
+  static async start(
+    names: readonly string[],
+    { nameserver }: { nameserver?: string } = {},
+  ): Promise<PrivateMachine> {
     const directory = await mkdtemp(join(tmpdir(), "culvert-machine-"));
     const hosts = join(directory, "hosts");
     await writeFile(hosts, `127.0.0.1 localhost ${names.join(" ")}\n`);
-    const setUp = `ip link set lo up && mount -t tmpfs none /var/lib && mount --bind ${hosts} /etc/hosts`;
+    const resolver = join(directory, "resolv.conf");
+    if (nameserver !== undefined) await writeFile(resolver, `nameserver ${nameserver}\n`);
+    const setUp = [
+      "ip link set lo up",
+      "mount -t tmpfs none /var/lib",
+      `mount --bind ${hosts} /etc/hosts`,
+      ...(nameserver === undefined ? [] : [`mount --bind ${resolver} /etc/resolv.conf`]),
+    ].join(" && ");
     // It stays as long as its standard input is open.
     const holder = spawn("unshare", ["--mount", "--net", "sh", "-c", `${setUp} && echo up && exec cat`], {
       stdio: ["pipe", "pipe", "inherit"],

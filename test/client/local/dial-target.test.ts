@@ -3,9 +3,10 @@ import { once } from "node:events";
 import { expect, test } from "vitest";
 import { type Consent, consentTo, parseAllowRules } from "../../../client/local/consent.ts";
 import { dialFailure, type DialFailure } from "../../../client/local/dial-failure.ts";
-import type { Resolve } from "../../../client/local/allowed-addresses.ts";
+import type { Resolve } from "../../../runtime/name-lookup.ts";
 import { type DialOptions, dialTarget } from "../../../client/local/dial-target.ts";
 import { LocalService } from "../../../client/local/local-service.ts";
+import { parseTarget, type Target } from "../../../link/target.ts";
 import { RawBackend } from "../../support/raw-backend.ts";
 import { failure, serviceAt, visit } from "./replay.ts";
 
@@ -56,6 +57,13 @@ test.each(["::1", "::", "localhost"])("%s reaches a service on ::1", async (host
   await using backend = await RawBackend.start(() => {}, "::1");
   const target = { host, port: backend.target.port };
   expect(await remoteAddress({ target, consent: LOOPBACK_ONLY })).toBe("::1");
+});
+
+test.each(["127.0.0.1", "::1"])("a bare port is this machine, with a service on %s alone", async (host) => {
+  await using backend = await RawBackend.start(() => {}, host);
+  const target = parseTarget(String(backend.target.port)) as Target;
+  expect(await remoteAddress({ target, consent: consentTo(target) })).toBe(host);
+  expect(await remoteAddress({ target, consent: LOOPBACK_ONLY })).toBe(host);
 });
 
 test("nobody but loopback answers to localhost, whatever a resolver says", async () => {

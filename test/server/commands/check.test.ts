@@ -52,11 +52,11 @@ keys:
   data_dir  /var/lib/culvert
   keys      1, with 5 tunnels
     home: secret ******, hostnames * web.example.com mail.example.com, ports 2200 6000-6010
-      web: http web.example.com -> 127.0.0.1:3000
-      ssh: tcp port 2222 -> 127.0.0.1:22, proxy_protocol v2, connections 5, connections_per_visitor 2
+      web: http web.example.com -> localhost:3000
+      ssh: tcp port 2222 -> localhost:22, proxy_protocol v2, connections 5, connections_per_visitor 2
       range: udp ports 7100-7102 -> nas:6000-6002, idle_timeout_ms 9, bytes_per_second 1000
-      any: tcp any 3 free ports -> 127.0.0.1:1-3
-      mail: tls mail.example.com -> 127.0.0.1:993
+      any: tcp any 3 free ports -> localhost:1-3
+      mail: tls mail.example.com -> localhost:993
 `);
 });
 

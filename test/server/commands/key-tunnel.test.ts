@@ -13,7 +13,7 @@ test.each([
 });
 
 test.each([
-  ["web=http:3000@app", { kind: "HTTP", hostname: "app.example.com", target: "127.0.0.1:3000" }],
+  ["web=http:3000@app", { kind: "HTTP", hostname: "app.example.com", target: "localhost:3000" }],
   ["web=http:http://nas", { kind: "HTTP", hostname: "web.example.com", target: "nas:80" }],
   ["web=http://nas:81", { kind: "HTTP", hostname: "web.example.com", target: "nas:81" }],
   // A machine called "tcp".
@@ -23,14 +23,14 @@ test.each([
     { kind: "TLS", hostname: "mail.example.org", target: "127.0.0.1:993" },
   ],
   ["web=tls:unix:/run/x", { kind: "TLS", hostname: "web.example.com", target: "unix:/run/x" }],
-  ["web=tcp:22@2222", { kind: "TCP", port: 2222, ports: 1, target: "127.0.0.1:22" }],
-  ["web=tcp:22", { kind: "TCP", port: 0, ports: 1, target: "127.0.0.1:22" }],
-  ["web=tcp:22@0", { kind: "TCP", port: 0, ports: 1, target: "127.0.0.1:22" }],
+  ["web=tcp:22@2222", { kind: "TCP", port: 2222, ports: 1, target: "localhost:22" }],
+  ["web=tcp:22", { kind: "TCP", port: 0, ports: 1, target: "localhost:22" }],
+  ["web=tcp:22@0", { kind: "TCP", port: 0, ports: 1, target: "localhost:22" }],
   ["web=tcp:tcp:22@1", { kind: "TCP", port: 1, ports: 1, target: "tcp:22" }],
   ["web=tcp:unix:/run/a@b@0", { kind: "TCP", port: 0, ports: 1, target: "unix:/run/a@b" }],
   ["web=tcp:[::1]:6000-6010@7000-7010", { kind: "TCP", port: 7000, ports: 11, target: "[::1]:6000" }],
-  ["web=tcp:6000@7000-7010", { kind: "TCP", port: 7000, ports: 11, target: "127.0.0.1:6000" }],
-  ["web=udp:27015@27015", { kind: "UDP", port: 27_015, ports: 1, target: "127.0.0.1:27015" }],
+  ["web=tcp:6000@7000-7010", { kind: "TCP", port: 7000, ports: 11, target: "localhost:6000" }],
+  ["web=udp:27015@27015", { kind: "UDP", port: 27_015, ports: 1, target: "localhost:27015" }],
   ["web=udp:nas:6000-6010", { kind: "UDP", port: 0, ports: 11, target: "nas:6000" }],
 ])("%s maps a tunnel of its kind", (text, tunnel) => {
   expect(parseTunnels([text], "example.com")).toEqual([{ name: "web", ...tunnel }]);

@@ -62,10 +62,10 @@ test("tunnels can be at a hostname, at a name under the domain, at their own nam
   await keyCreate({ name: "home", tunnel, hostname: ["other.example.org"], ...PUBLIC }, world.context);
   const key = await world.keyOf(keyInLastLine(world.lines));
   expect(key?.tunnels.map((tunnel) => `${placeInWords(tunnel)} ${tunnel.target}`)).toEqual([
-    "app.example.org 127.0.0.1:8080",
+    "app.example.org localhost:8080",
     "shop.example.com localhost:81",
     "c.example.com [::1]:82",
-    "* 127.0.0.1:83",
+    "* localhost:83",
   ]);
   expect(key?.hostnames).toEqual([
     "other.example.org",
@@ -87,17 +87,17 @@ test("a key gets ports to ask for, and tunnels of every kind", async () => {
       { from: 6000, to: 6010 },
     ],
     tunnels: [
-      { name: "ssh", kind: "TCP", port: 2222, ports: 1, target: "127.0.0.1:22" },
-      { name: "any", kind: "UDP", port: 0, ports: 1, target: "127.0.0.1:53" },
-      { name: "mail", kind: "TLS", hostname: "mail.example.org", target: "127.0.0.1:993" },
+      { name: "ssh", kind: "TCP", port: 2222, ports: 1, target: "localhost:22" },
+      { name: "any", kind: "UDP", port: 0, ports: 1, target: "localhost:53" },
+      { name: "mail", kind: "TLS", hostname: "mail.example.org", target: "localhost:993" },
     ],
   };
   expect(await world.keyOf(keyInLastLine(world.lines))).toMatchObject(expected);
   for (const words of [
     "ports           2200, 6000-6010",
-    "ssh: tcp port 2222 -> 127.0.0.1:22",
-    "any: udp any free port -> 127.0.0.1:53",
-    "mail: tls mail.example.org -> 127.0.0.1:993",
+    "ssh: tcp port 2222 -> localhost:22",
+    "any: udp any free port -> localhost:53",
+    "mail: tls mail.example.org -> localhost:993",
   ]) {
     expect(world.lines.join("\n")).toContain(words);
   }
@@ -308,11 +308,11 @@ test("show says of a stored key that its secret was shown once, and how to get o
   world.lines.length = 0;
   await keyShow({ name: "home" }, world.context);
   const text = world.lines.join("\n");
-  for (const words of ["shown once", "app.example.com -> 127.0.0.1:3000"]) expect(text).toContain(words);
+  for (const words of ["shown once", "app.example.com -> localhost:3000"]) expect(text).toContain(words);
   const place = `--config ${world.context.configFile} --data-dir ${world.config.dataDir}`;
   expect(world.lines.at(-1)).toBe(
     `tunnel-server key revoke home ${place} && tunnel-server key create --name home ` +
-      `--hostname '*' --tunnel web=127.0.0.1:3000@app.example.com ${place}`,
+      `--hostname '*' --tunnel web=localhost:3000@app.example.com ${place}`,
   );
   expect(text).toContain(world.config.dataDir);
   expect(text).not.toContain("culvert_");

@@ -380,7 +380,7 @@ ${key(
     "three.example.com",
   ]);
   expect(loaded!.tunnels.map((tunnel) => [placeInWords(tunnel), tunnel.target])).toEqual([
-    ["app.example.org", "127.0.0.1:3000"],
+    ["app.example.org", "localhost:3000"],
     ["zwei.example.com", "[::1]:80"],
     ["three.example.com", "nas:80"],
   ]);
@@ -478,16 +478,16 @@ const tunnelsOf = (...tunnels: string[]) =>
   `tls: { listen: ":8443" }\nkeys:\n${key("a", `    tunnels:\n${tunnels.map((each) => `      - ${each}\n`).join("")}`)}`;
 
 test.each([
-  ["tcp", "22", "", { port: 0, ports: 1, target: "127.0.0.1:22" }],
+  ["tcp", "22", "", { port: 0, ports: 1, target: "localhost:22" }],
   ["tcp", "'192.168.1.10:3389'", "port: 3389", { port: 3389, ports: 1, target: "192.168.1.10:3389" }],
-  ["tcp", "22", "ports: 2222", { port: 2222, ports: 1, target: "127.0.0.1:22" }],
+  ["tcp", "22", "ports: 2222", { port: 2222, ports: 1, target: "localhost:22" }],
   ["tcp", "unix:/run/x.sock", "port: 1", { port: 1, ports: 1, target: "unix:/run/x.sock" }],
-  ["tcp", "6000-6010", "ports: 7100-7110", { port: 7100, ports: 11, target: "127.0.0.1:6000" }],
+  ["tcp", "6000-6010", "ports: 7100-7110", { port: 7100, ports: 11, target: "localhost:6000" }],
   ["tcp", "'nas:6000'", "ports: 7100-7110", { port: 7100, ports: 11, target: "nas:6000" }],
   ["tcp", "'[::1]:6000-6010'", "", { port: 0, ports: 11, target: "[::1]:6000" }],
-  ["tcp", "64536", "ports: 1-1000", { port: 1, ports: 1000, target: "127.0.0.1:64536" }],
-  ["udp", "53", "port: 53", { port: 53, ports: 1, target: "127.0.0.1:53" }],
-  ["udp", "6000-6010", "", { port: 0, ports: 11, target: "127.0.0.1:6000" }],
+  ["tcp", "64536", "ports: 1-1000", { port: 1, ports: 1000, target: "localhost:64536" }],
+  ["udp", "53", "port: 53", { port: 53, ports: 1, target: "localhost:53" }],
+  ["udp", "6000-6010", "", { port: 0, ports: 11, target: "localhost:6000" }],
 ])(
   "a tunnel of type %s to %s has the ports it is given, or free ones: %s",
   (type, target, options, expected) => {
@@ -522,7 +522,7 @@ test("a TLS tunnel has a hostname as an HTTP one has, of which both may be the s
         target: "unix:/run/b.sock",
         limits: { connections: 5 },
       },
-      { name: "c", kind: "HTTP", hostname: "x.org", target: "127.0.0.1:80" },
+      { name: "c", kind: "HTTP", hostname: "x.org", target: "localhost:80" },
     ],
   });
 });
