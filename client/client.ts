@@ -111,7 +111,14 @@ export class TunnelClient {
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
         this.#serve(served, welcome.tunnels);
-        log.info({ server: formatAddress(addressOf(server)), version: welcome.version }, "online");
+        log.info(
+          {
+            server: formatAddress(addressOf(server)),
+            proxy: server.proxy && formatAddress(server.proxy),
+            version: welcome.version,
+          },
+          "online",
+        );
         this.#announce(welcome.tunnels);
       },
       onTunnels: (changed) => {

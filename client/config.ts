@@ -9,6 +9,7 @@ import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
 import type { WantedTunnel } from "./client.ts";
 import { expectedAllowRule } from "./local/consent.ts";
+import { parseProxyOption, type ProxyOption } from "./proxy-choice.ts";
 import { hostnameOf } from "./target-options.ts";
 import { checkTunnel, type ReadTunnel } from "./tunnel-check.ts";
 import { tunnelOptions, wantedTunnel } from "./tunnel-options.ts";
@@ -24,6 +25,8 @@ export interface ClientConfig {
   ca?: string;
   /** The name that the server's certificate must have. */
   serverName?: string;
+  /** On the way to the server. */
+  proxy?: ProxyOption;
   /** As `--allow`, each of valid form. */
   allow: string[];
   tunnels: WantedTunnel[];
@@ -36,7 +39,7 @@ export interface LoadedClientConfig {
   warnings: string[];
 }
 
-const MASKED = { secrets: ["key"], secretFiles: ["key_file"] };
+const MASKED = { secrets: ["key", "proxy"], secretFiles: ["key_file"] };
 
 const file = option("expected the path of a file", (text) => text || undefined);
 
@@ -49,6 +52,7 @@ const clientOptions = z.strictObject({
   plaintext: z.boolean().default(false),
   ca: file.optional(),
   server_name: option("expected a name such as tunnel.example.com", hostnameOf).optional(),
+  proxy: addressOption(parseProxyOption).optional(),
   allow: z
     .array(addressOption((rule) => expectedAllowRule(rule) ?? { rule }).transform(({ rule }) => rule))
     .default([]),
@@ -87,6 +91,9 @@ export function loadClientConfig(
   const warnings: string[] = [];
   if (value.key !== undefined && worldReadable && !fromEnvironment(["key"])) {
     warnings.push(`key: every user of this machine can read ${configPath}; chmod 600 it`);
+  }
+  if (value.proxy?.proxy?.credentials !== undefined && worldReadable && !fromEnvironment(["proxy"])) {
+    warnings.push(`proxy: every user of this machine can read the password in ${configPath}; chmod 600 it`);
   }
   if (found.keyFile?.worldReadable) {
     warnings.push("key_file: every user of this machine can read this file; chmod 600 it");
@@ -145,7 +152,7 @@ function check(
 }
 
 function build(options: ClientOptions, directory: string, { keyFile, targetTls }: Found): ClientConfig {
-  const { server, ca, server_name: serverName, plaintext, allow, data_dir: dataDir } = options;
+  const { server, ca, server_name: serverName, plaintext, proxy, allow, data_dir: dataDir } = options;
   const key = options.key ?? keyFile?.secret;
   return {
     ...(server && { server }),
@@ -153,6 +160,7 @@ function build(options: ClientOptions, directory: string, { keyFile, targetTls }
     plaintext,
     ...(ca !== undefined && { ca: path.resolve(directory, ca) }),
     ...(serverName !== undefined && { serverName }),
+    ...(proxy && { proxy }),
     allow,
     tunnels: options.tunnels.map((tunnel, i) => wantedTunnel(tunnel, targetTls.get(i))),
     ...(dataDir !== undefined && { dataDir: path.resolve(directory, dataDir) }),

@@ -40,6 +40,10 @@ for (const command of [program, ...addTunnelCommands(program, run)]) {
       "PEM certificates to trust, for a server whose certificate is not pinned by the key",
     )
     .option("--server-name <NAME>", "the name that the server's certificate must have")
+    .option(
+      "--proxy <URL>",
+      "an HTTP proxy on the way to the server, or none; otherwise HTTPS_PROXY, ALL_PROXY and NO_PROXY say",
+    )
     .option("--data-dir <DIR>", "where the client keeps its id")
     .addOption(
       new Option("--log-format <FORMAT>", "pretty on a terminal and JSON otherwise, unless told").choices([

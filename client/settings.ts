@@ -8,6 +8,7 @@ import { stateDirectory } from "../runtime/state-directory.ts";
 import type { ClientOptions } from "./client.ts";
 import { loadClientConfig, type ClientConfig } from "./config.ts";
 import { parseAllowRules } from "./local/consent.ts";
+import { chooseProxy } from "./proxy-choice.ts";
 import { typedTunnel, type TunnelFlags, type TypedTarget } from "./typed-tunnel.ts";
 
 /** What the command line says. */
@@ -20,6 +21,8 @@ export interface ClientFlags extends TunnelFlags {
   plaintext?: boolean;
   ca?: string;
   serverName?: string;
+  /** A URL, which may hold a password, or `none`. */
+  proxy?: string;
   dataDir?: string;
   logFormat?: "json" | "pretty";
   /** A tunnel asked for on the command line. */
@@ -51,6 +54,7 @@ export function clientSettings(flags: ClientFlags, env: NodeJS.ProcessEnv): Clie
         "certificate, so its server speaks TLS: leave this out, or make a new key on a server with grpc.tls: off",
     );
   }
+  const way = chooseProxy({ server: server ?? key, flag: flags.proxy, config: config?.proxy, env });
   return {
     settings: {
       server: {
@@ -60,12 +64,13 @@ export function clientSettings(flags: ClientFlags, env: NodeJS.ProcessEnv): Clie
         plaintext,
         ca: ca === undefined ? undefined : readCa(ca),
         serverName: flags.serverName ?? config?.serverName,
+        proxy: way.proxy,
       },
       tunnels: [...(config?.tunnels ?? []), ...(flags.typed ? [typedTunnel(flags.typed, flags)] : [])],
       consent: consentOf([...(config?.allow ?? []), ...(flags.allow ?? [])]),
     },
     dataDir: stateDirectory(flags.dataDir ?? config?.dataDir, env),
-    warnings,
+    warnings: [...warnings, ...way.warnings],
   };
 }
 

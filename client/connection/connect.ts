@@ -12,6 +12,7 @@ import { cut, printable } from "../../runtime/printable.ts";
 import { VERSION } from "../../runtime/version.ts";
 import type { NameLookup } from "../../runtime/name-lookup.ts";
 import { dial } from "./dial.ts";
+import type { HttpProxy } from "./http-proxy.ts";
 
 /** For name, address and TLS together, and for the server's answer to Hello. */
 const STEP_TIMEOUT_MS = 10_000;
@@ -34,6 +35,8 @@ export interface ServerAddress {
   /** PEM. */
   ca?: string;
   serverName?: string;
+  /** On the way to the server, plaintext or not. */
+  proxy?: HttpProxy;
 }
 
 export interface Connection {
@@ -79,6 +82,7 @@ export async function connect(options: {
     ca: server.ca,
     serverName: server.serverName,
     resolve: options.names && ((host) => options.names!.server(host)),
+    proxy: server.proxy,
     signal,
     timeoutMs: stepTimeoutMs,
   });

@@ -1,10 +1,12 @@
 /** From a server's name to the one address that a gRPC call may go to. */
 import { lookup } from "node:dns/promises";
-import { BlockList, isIPv6 } from "node:net";
-import * as grpc from "@grpc/grpc-js";
+import { isIPv6 } from "node:net";
+import type { ChannelCredentials, ChannelOptions } from "@grpc/grpc-js";
 import { TunnelError } from "../../link/errors.ts";
+import { formatAddress } from "../../runtime/net-address.ts";
+import { WayCredentials, type Way } from "./channel-credentials.ts";
 import { firstLook, LookTimeout, type LookTarget } from "./first-look.ts";
-import { IdentityCredentials, type ServerIdentity } from "./server-identity.ts";
+import { proxyInWords, type HttpProxy } from "./http-proxy.ts";
 
 export interface DialOptions {
   /** A name or an address; IPv6 without brackets. */
@@ -18,6 +20,8 @@ export interface DialOptions {
   ca?: string;
   /** What the certificate must be made out to; `host` if absent. */
   serverName?: string;
+  /** Dialled in the server's place; it is told the server's name, which is not looked up here. */
+  proxy?: HttpProxy;
   signal: AbortSignal;
   /** For all of it: names, connecting, the server's proof. */
   timeoutMs: number;
@@ -28,31 +32,25 @@ export interface DialOptions {
 export interface Dialled {
   /** A target for grpc-js with the address that was looked at: "ipv4:192.0.2.1:7000", "ipv6:[2001:db8::1]:7000". */
   address: string;
-  /** Whether the server is on this machine. */
-  loopback: boolean;
   /** They let no byte of a call out before the server has proven itself on that very connection. */
-  credentials: grpc.ChannelCredentials;
+  credentials: ChannelCredentials;
   /** What a channel to this address needs; windows and keepalive are the caller's. */
-  options: grpc.ChannelOptions;
+  options: ChannelOptions;
 }
 
 /** How long an address may be silent before the next one is tried beside it (RFC 8305 section 5). */
 const STAGGER_MS = 250;
 const MAX_ADDRESSES = 8;
 
-const LOOPBACK = new BlockList();
-LOOPBACK.addSubnet("127.0.0.0", 8, "ipv4");
-LOOPBACK.addAddress("::1", "ipv6");
-
 /**
- * Looks the name up afresh, and finds the first of its addresses where the right server answers. The access
+ * Looks the name up afresh, the server's or that of the proxy in front of it, and finds the first of its addresses where the right server answers. The access
  * key's secret plays no part here.
  * @throws TunnelError `unreachable`, or `certificate` if the server is not who it should be; the reason of
  * `signal` if that aborts
  */
 export async function dial(options: DialOptions): Promise<Dialled> {
-  const { host, port, signal, timeoutMs } = options;
-  const where = hostPort(host, port);
+  const { host, proxy, signal, timeoutMs } = options;
+  const where = formatAddress(options);
   if (options.plaintext && options.pin) {
     throw new TunnelError(
       "certificate",
@@ -60,9 +58,14 @@ export async function dial(options: DialOptions): Promise<Dialled> {
         "travel without it: leave out --plaintext, or make a new key on a server with grpc.tls: off",
     );
   }
-  const identity: ServerIdentity | undefined = options.plaintext
-    ? undefined
-    : { where, name: options.serverName ?? host, pin: options.pin, ca: options.ca };
+  const way: Way = {
+    where,
+    proxy,
+    identity: options.plaintext
+      ? undefined
+      : { where, name: options.serverName ?? host, pin: options.pin, ca: options.ca },
+  };
+  const { port } = proxy ?? options;
 
   signal.throwIfAborted();
   // Not AbortSignal.any: in Node.js 20 what it makes lives as long as the caller's signal, and clients dial for ever.
@@ -71,19 +74,23 @@ export async function dial(options: DialOptions): Promise<Dialled> {
   const timer = setTimeout(() => stop.abort(new LookTimeout()), timeoutMs);
   signal.addEventListener("abort", onAbort, { once: true });
   try {
-    const addresses = await addressesOf(host, options.resolve ?? resolveByDns, stop.signal);
+    const addresses = await addressesOf(
+      { host: proxy?.host ?? host, called: proxy ? proxyInWords(proxy) : host },
+      options.resolve ?? resolveByDns,
+      stop.signal,
+    );
     const address = await firstGood(
-      addresses.map((address) => ({ address, port, identity, where })),
+      addresses.map((address) => ({ address, port, ...way })),
       stop.signal,
     );
     return {
-      address: `${isIPv6(address) ? "ipv6" : "ipv4"}:${hostPort(address, port)}`,
-      loopback: isLoopback(address),
-      credentials: identity ? new IdentityCredentials(identity) : grpc.credentials.createInsecure(),
+      address: `${isIPv6(address) ? "ipv6" : "ipv4"}:${formatAddress({ host: address, port })}`,
+      credentials: new WayCredentials(way),
       options: {
         "grpc.default_authority": where,
         "grpc.use_local_subchannel_pool": 1,
         "grpc.enable_retries": 0,
+        // grpc-js would look into the environment itself, at other variables and in another order.
         "grpc.enable_http_proxy": 0,
       },
     };
@@ -103,28 +110,28 @@ async function resolveByDns(host: string): Promise<string[]> {
 }
 
 async function addressesOf(
-  host: string,
+  { host, called }: { host: string; called: string },
   resolve: (host: string) => Promise<string[]>,
   signal: AbortSignal,
 ): Promise<string[]> {
   const resolved = resolve(host).catch((error: NodeJS.ErrnoException) => {
-    throw notFound(host, error.code ?? error.message, error);
+    throw notFound(called, error.code ?? error.message, error);
   });
   const aborted = new Promise<never>((_, fail) => {
     const onAbort = (): void =>
-      fail(signal.reason instanceof LookTimeout ? notFound(host, "no answer in time") : signal.reason);
+      fail(signal.reason instanceof LookTimeout ? notFound(called, "no answer in time") : signal.reason);
     signal.addEventListener("abort", onAbort, { once: true });
   });
   // A lookup cannot be cancelled; one that comes too late speaks to nobody.
   const addresses = await Promise.race([resolved, aborted]);
-  if (addresses.length === 0) throw notFound(host, "it has none");
+  if (addresses.length === 0) throw notFound(called, "it has none");
   return addresses.slice(0, MAX_ADDRESSES);
 }
 
-function notFound(host: string, why: string, cause?: Error): TunnelError {
+function notFound(called: string, why: string, cause?: Error): TunnelError {
   return new TunnelError(
     "unreachable",
-    `the address of ${host} cannot be found (${why}): check the name, and this machine's network and DNS`,
+    `the address of ${called} cannot be found (${why}): check the name, and this machine's network and DNS`,
     { cause },
   );
 }
@@ -161,12 +168,4 @@ async function firstGood(targets: LookTarget[], signal: AbortSignal): Promise<st
 function mostTelling(targets: LookTarget[], failures: Map<LookTarget, unknown>): unknown {
   const inOrder = targets.filter((target) => failures.has(target)).map((target) => failures.get(target));
   return inOrder.find((error) => error instanceof TunnelError && error.code === "certificate") ?? inOrder[0];
-}
-
-function isLoopback(address: string): boolean {
-  return LOOPBACK.check(address.split("%")[0]!, isIPv6(address) ? "ipv6" : "ipv4");
-}
-
-function hostPort(host: string, port: number): string {
-  return isIPv6(host) ? `[${host}]:${port}` : `${host}:${port}`;
 }

@@ -4,15 +4,15 @@
  */
 import { connect, type Socket } from "node:net";
 import { TunnelError } from "../../link/errors.ts";
-import { ConnectionClosed, secure, type ServerIdentity } from "./server-identity.ts";
+import type { Way } from "./channel-credentials.ts";
+import { ConnectionClosed, connectTrouble, isClosed } from "./connect-trouble.ts";
+import { passProxy, proxyTimeout } from "./http-proxy.ts";
+import { secure } from "./server-identity.ts";
 
-export interface LookTarget {
+export interface LookTarget extends Way {
+  /** What is dialled: the server's address, or the proxy's. */
   address: string;
   port: number;
-  /** `undefined`: the server is meant to speak without TLS. */
-  identity: ServerIdentity | undefined;
-  /** How the server is called in errors: "host:port". */
-  where: string;
 }
 
 /** What aborts a look because its time is over; any other reason is passed on as it is. */
@@ -34,23 +34,34 @@ const CLOSING_MS = 1000;
  * @throws TunnelError `unreachable` or `certificate`; the reason of `signal` if that aborts
  */
 export async function firstLook(target: LookTarget, signal: AbortSignal): Promise<void> {
-  if (signal.aborted) throw abortError(target, signal, false);
-  let connected = false;
+  const reached: Reached = { connected: false, passed: target.proxy === undefined };
+  if (signal.aborted) throw abortError(target, signal, reached);
   const socket = connect({ host: target.address, port: target.port, noDelay: true });
-  socket.once("connect", () => (connected = true));
+  socket.once("connect", () => (reached.connected = true));
   const onAbort = (): void => {
     socket.destroy(new ConnectionClosed());
   };
   signal.addEventListener("abort", onAbort, { once: true });
   try {
-    const { identity } = target;
+    const { identity, proxy, where } = target;
+    if (proxy) await passProxy(socket, proxy, where);
+    reached.passed = true;
     closeGently(identity ? await secure(socket, identity) : await http2Answer(socket));
   } catch (error) {
-    if (signal.aborted) throw abortError(target, signal, connected);
-    throw error instanceof TunnelError ? error : explain(error as NodeJS.ErrnoException, target, connected);
+    if (signal.aborted) throw abortError(target, signal, reached);
+    throw error instanceof TunnelError
+      ? error
+      : explain(error as NodeJS.ErrnoException, target, reached.connected);
   } finally {
     signal.removeEventListener("abort", onAbort);
   }
+}
+
+/** How far a look has come. */
+interface Reached {
+  connected: boolean;
+  /** Whether it is the server that is spoken to, and not a proxy in front. */
+  passed: boolean;
 }
 
 /** Without TLS: says an HTTP/2 hello and waits for the beginning of the answer. */
@@ -70,8 +81,8 @@ function http2Answer(socket: Socket): Promise<Socket> {
       socket.off("data", onData).off("end", onClose).off("close", onClose);
       resolve(socket);
     };
-    socket.once("connect", () => socket.write(HTTP2_PREFACE));
     socket.on("error", fail).on("data", onData).on("end", onClose).on("close", onClose);
+    socket.write(HTTP2_PREFACE);
   });
 }
 
@@ -94,7 +105,7 @@ function explain(error: NodeJS.ErrnoException, target: LookTarget, connected: bo
   if (error instanceof NotHttp2) {
     return say("answers, but not in HTTP/2: check that this is the gRPC port of tunnel-server");
   }
-  if (connected && (error instanceof ConnectionClosed || error.code === "ECONNRESET")) {
+  if (connected && isClosed(error)) {
     return identity
       ? say(
           "closes the connection when TLS begins: check that this is the gRPC port of tunnel-server, and what stands in " +
@@ -110,14 +121,8 @@ function explain(error: NodeJS.ErrnoException, target: LookTarget, connected: bo
       return say(
         `refuses the connection: check that tunnel-server runs there, and that its gRPC port is ${port}`,
       );
-    case "ENETUNREACH":
-    case "EHOSTUNREACH":
-    case "EADDRNOTAVAIL":
-    case "ENETDOWN":
-    case "EHOSTDOWN":
-      return say(`is out of reach (${error.code}): check this machine's network`);
     case "ETIMEDOUT":
-      return timeoutError(target, false);
+      return timeoutError(target, { connected: false, passed: true });
     case "ERR_SSL_WRONG_VERSION_NUMBER":
     case "ERR_SSL_PACKET_LENGTH_TOO_LONG":
       return say(
@@ -125,15 +130,16 @@ function explain(error: NodeJS.ErrnoException, target: LookTarget, connected: bo
           `the one for visitors${identity?.pin ? "" : "; pass --plaintext only for a server with grpc.tls: off"}`,
       );
     default:
-      return say(`cannot be connected to: ${error.message}`);
+      return say(connectTrouble(error));
   }
 }
 
-function abortError(target: LookTarget, signal: AbortSignal, connected: boolean): unknown {
-  return signal.reason instanceof LookTimeout ? timeoutError(target, connected) : signal.reason;
+function abortError(target: LookTarget, signal: AbortSignal, reached: Reached): unknown {
+  return signal.reason instanceof LookTimeout ? timeoutError(target, reached) : signal.reason;
 }
 
-function timeoutError({ where, port }: LookTarget, connected: boolean): TunnelError {
+function timeoutError({ where, port, proxy }: LookTarget, { connected, passed }: Reached): TunnelError {
+  if (proxy && !passed) return proxyTimeout(proxy, where, connected);
   return new TunnelError(
     "unreachable",
     connected

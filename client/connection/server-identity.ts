@@ -8,9 +8,9 @@
 import type { X509Certificate } from "node:crypto";
 import { isIP, type Socket } from "node:net";
 import { checkServerIdentity, connect, type PeerCertificate, type TLSSocket } from "node:tls";
-import * as grpc from "@grpc/grpc-js";
 import { spkiPin } from "../../link/access-key.ts";
 import { TunnelError } from "../../link/errors.ts";
+import { ConnectionClosed } from "./connect-trouble.ts";
 
 export interface ServerIdentity {
   /** How the server is called in errors: "host:port". */
@@ -60,51 +60,6 @@ export function secure(socket: Socket, identity: ServerIdentity): Promise<TLSSoc
       resolve(tls);
     });
   });
-}
-
-/** The other end closed the connection before TLS was up. */
-export class ConnectionClosed extends Error {
-  override readonly name = "ConnectionClosed";
-}
-
-/** Credentials for a channel whose every connection goes through `secure`. */
-export class IdentityCredentials extends grpc.ChannelCredentials {
-  readonly #identity: ServerIdentity;
-
-  constructor(identity: ServerIdentity) {
-    super();
-    this.#identity = identity;
-  }
-
-  override _isSecure(): boolean {
-    return true;
-  }
-
-  override _equals(other: grpc.ChannelCredentials): boolean {
-    return this === other;
-  }
-
-  override _createSecureConnector(
-    ...[, , callCredentials]: Parameters<grpc.ChannelCredentials["_createSecureConnector"]>
-  ): ReturnType<grpc.ChannelCredentials["_createSecureConnector"]> {
-    const unproven = new Set<Socket>();
-    return {
-      connect: async (socket) => {
-        unproven.add(socket);
-        try {
-          return { socket: await secure(socket, this.#identity), secure: true };
-        } finally {
-          unproven.delete(socket);
-        }
-      },
-      waitForReady: () => Promise.resolve(),
-      getCallCredentials: () => callCredentials ?? grpc.CallCredentials.createEmpty(),
-      // Called when the channel is closed: grpc-js leaves a connection whose TLS is not up to whoever does the TLS.
-      destroy: () => {
-        for (const socket of unproven) socket.destroy(new ConnectionClosed());
-      },
-    };
-  }
 }
 
 function pinProblem(socket: TLSSocket, pin: Buffer): string | undefined {
