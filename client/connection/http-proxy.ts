@@ -149,7 +149,9 @@ function readAnswer(received: Buffer): Answer | string | undefined {
 function refusal({ status, fields }: Answer, proxy: HttpProxy, server: string): string {
   switch (status) {
     case 407:
-      return signInNeeded(fields, proxy);
+    // tinyproxy's answer to a wrong password.
+    case 401:
+      return signInNeeded(status, fields, proxy);
     case 403:
       return (
         `does not allow a connection to ${server} (403): ask those who run it to allow it. Many proxies let only port 443 ` +
@@ -165,13 +167,13 @@ function refusal({ status, fields }: Answer, proxy: HttpProxy, server: string): 
   }
 }
 
-function signInNeeded(fields: string, { credentials }: HttpProxy): string {
+function signInNeeded(status: number, fields: string, { credentials }: HttpProxy): string {
   const schemes = [...fields.matchAll(/^proxy-authenticate:[ \t]*([a-z0-9-]{1,20})/gim)].map(([, name]) => name!);
   if (schemes.length > 0 && !schemes.some((scheme) => scheme.toLowerCase() === "basic"))
-    return `asks for a sign-in by ${schemes.slice(0, 5).join(" or ")} (407), but tunnel-client knows Basic only`;
+    return `asks for a sign-in by ${schemes.slice(0, 5).join(" or ")} (${status}), but tunnel-client knows Basic only`;
   return credentials === undefined
-    ? "asks for a sign-in (407): put user:password in its URL, as in http://USER:PASSWORD@HOST:PORT"
-    : "refuses the user and password in its URL (407)";
+    ? `asks for a sign-in (${status}): put user:password in its URL, as in http://USER:PASSWORD@HOST:PORT`
+    : `refuses the user and password in its URL (${status})`;
 }
 
 /** "" if there are none, undefined if Basic cannot send them (RFC 7617 section 2) or they are not encoded right. */

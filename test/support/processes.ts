@@ -9,6 +9,16 @@ const ROOT = join(import.meta.dirname, "../..");
 export const SERVER = join(ROOT, "dist/server/main.js");
 export const CLIENT = join(ROOT, "dist/client/main.js");
 
+/** What this machine's environment may say to our programs, and a test means to say itself. */
+const NOT_INHERITED = Object.fromEntries(
+  [
+    "TUNNEL_KEY",
+    "TUNNEL_SERVER",
+    "STATE_DIRECTORY",
+    ...["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"].flatMap((name) => [name, name.toLowerCase()]),
+  ].map((name) => [name, ""]),
+);
+
 /** A built command as a real process, its JSON log read line by line. */
 export interface Program extends AsyncDisposable {
   readonly child: ChildProcess;
@@ -35,7 +45,7 @@ export function startProgram(
   const [command, ...commandArgs] = [...(options.through ?? []), process.execPath, script, ...args];
   const child = spawn(command!, commandArgs, {
     stdio: ["ignore", "pipe", "pipe"],
-    env: { ...process.env, TUNNEL_KEY: "", TUNNEL_SERVER: "", STATE_DIRECTORY: "", ...options.env },
+    env: { ...process.env, ...NOT_INHERITED, ...options.env },
     cwd: options.cwd,
   });
   const lines: LoggedLine[] = [];

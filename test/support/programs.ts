@@ -26,6 +26,7 @@ export const PROGRAMS = {
   sshd: "openssh-server",
   slowhttptest: "slowhttptest",
   "systemd-analyze": "systemd",
+  tinyproxy: "tinyproxy",
   unshare: "util-linux",
   wrk: "wrk",
 } as const;

@@ -2,6 +2,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { TunnelClient, type ClientOptions, type WantedTunnel } from "../../client/client.ts";
+import type { HttpProxy } from "../../client/connection/http-proxy.ts";
 import { parseAllowRules } from "../../client/local/consent.ts";
 import { decodeAccessKey } from "../../link/access-key.ts";
 import { createKey } from "../../server/access/create-key.ts";
@@ -83,6 +84,8 @@ export interface TestClient extends AsyncDisposable {
 export interface TestClientOptions {
   /** Where it dials; otherwise the address in the key. */
   port?: number;
+  /** What stands on the way. */
+  proxy?: HttpProxy;
   clientId?: string;
   tunnels?: WantedTunnel[];
   allow?: string[];
@@ -94,7 +97,7 @@ export function startTestClient(token: string, options: TestClientOptions = {}):
   const key = decodeAccessKey(token);
   const log = recordingLog();
   const client = new TunnelClient({
-    server: { key, port: options.port, plaintext: key.pin === undefined },
+    server: { key, port: options.port, plaintext: key.pin === undefined, proxy: options.proxy },
     clientId: options.clientId ?? "test-client",
     tunnels: options.tunnels ?? [],
     consent: parseAllowRules(options.allow ?? []),
