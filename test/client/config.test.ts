@@ -162,6 +162,14 @@ test.each([
   ["plaintext: yes", '1:12  plaintext: expected true or false, got "yes"'],
   ["ca: none.pem", "1:5  ca: expected a file that can be read (no such file or directory)"],
   ["server_name: 'a b'", "1:14  server_name: expected a name"],
+  [
+    "proxy: 'socks5://me:hidden@proxy:1080'",
+    "1:8  proxy: expected an HTTP proxy such as http://proxy.example.com:3128, or with a sign-in " +
+      "http://USER:PASSWORD@proxy.example.com:3128; socks5:// proxies are not supported; or none, got ******",
+  ],
+  ["proxy: { url: 'http://hidden@proxy' }", "1:8  proxy: expected an HTTP proxy"],
+  ["proxy: ''", "1:8  proxy: expected an HTTP proxy"],
+  ["proxy: 3128", "1:8  proxy: expected an HTTP proxy"],
   ["allow: any", "1:8  allow: expected a list, got text"],
   ["allow: [10.0.0.0/33]", "1:9  allow[0]: expected an address range such as 192.168.1.0/24:80,443"],
   ["allow: [all]", '1:9  allow[0]: expected "any" for every address, got "all"'],
@@ -275,6 +283,17 @@ test.each([
   const problems = problemsOf(text);
   expect(problems).toHaveLength(1);
   expect(problems[0]).toContain(`client.yaml:${problem}`);
+  expect(problems[0]).not.toContain("hidden");
+});
+
+test("a proxy is read, or that there is none; from the environment too", () => {
+  expect(load("proxy: http://me:pass@proxy:3128\n").config.proxy).toEqual({
+    proxy: { host: "proxy", port: 3128, credentials: "me:pass" },
+  });
+  expect(load("proxy: ${PROXY}\n", { PROXY: "proxy.example.com:3128" }).config.proxy).toEqual({
+    proxy: { host: "proxy.example.com", port: 3128 },
+  });
+  expect(load("proxy: none\n").config.proxy).toEqual({ proxy: undefined });
 });
 
 test("options that exclude one another, and mistakes besides, are listed together", () => {
@@ -318,6 +337,23 @@ tunnels:
     "13:50  tunnels[5].hostname|means nothin",
     "13:63  tunnels[5].subdomain|means nothin",
     "14:26  tunnels[6].target|expected HOS",
+  ]);
+});
+
+test("a proxy's password that everybody on the machine can read gives a warning", () => {
+  const env = { PROXY: "http://me:pass@proxy:3128" };
+  for (const [text, mode, count] of [
+    [`proxy: ${env.PROXY}`, 0o644, 1],
+    [`proxy: ${env.PROXY}`, 0o600, 0],
+    ["proxy: ${PROXY}", 0o644, 0],
+    ["proxy: http://proxy:3128", 0o644, 0],
+  ] as const) {
+    write("client.yaml", text, mode);
+    expect(loadClientConfig(file, env).warnings).toHaveLength(count);
+  }
+  write("client.yaml", `proxy: ${env.PROXY}`, 0o644);
+  expect(loadClientConfig(file, {}).warnings).toEqual([
+    `proxy: every user of this machine can read the password in ${file}; chmod 600 it`,
   ]);
 });
 

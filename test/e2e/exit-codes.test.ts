@@ -53,15 +53,18 @@ function freshDirectory(): Promise<string> {
   return mkdtemp(join(root, "d-"));
 }
 
-async function startClient(args: string[], dataDir?: string): Promise<Program> {
-  const program = startProgram(CLIENT, [...args, "--data-dir", dataDir ?? (await freshDirectory())]);
+async function startClient(args: string[], dataDir?: string, env?: NodeJS.ProcessEnv): Promise<Program> {
+  const program = startProgram(CLIENT, [...args, "--data-dir", dataDir ?? (await freshDirectory())], { env });
   outputs.push(program.output);
   return program;
 }
 
 /** A client that is expected to end by itself. */
-async function outcome(args: string[]): Promise<{ code: number | null; output: string }> {
-  await using client = await startClient(args);
+async function outcome(
+  args: string[],
+  env?: NodeJS.ProcessEnv,
+): Promise<{ code: number | null; output: string }> {
+  await using client = await startClient(args, undefined, env);
   const { code } = await client.exited;
   return { code, output: client.output() };
 }
@@ -243,6 +246,21 @@ describe("a client ends", () => {
       code: "key_malformed",
       message: expect.stringContaining("this is not an access key"),
     });
+  });
+
+  test("with 2 where HTTPS_PROXY or --proxy names no HTTP proxy, whose password is not shown", async () => {
+    const password = randomBytes(12).toString("hex");
+    const proxy = `socks5://clerk:${password}@192.0.2.1:1080`;
+    const args = ["--key", token, "--server", "192.0.2.2:7000"];
+    for (const [name, { code, output }] of [
+      ["HTTPS_PROXY", await outcome(args, { HTTPS_PROXY: proxy })],
+      ["--proxy", await outcome([...args, "--proxy", proxy])],
+    ] as const) {
+      expect(code).toBe(2);
+      expect(output).toContain(`${name}: expected an HTTP proxy such as http://proxy.example.com:3128`);
+      expect(output).toContain("socks5:// proxies are not supported");
+      expect(output).not.toContain(password);
+    }
   });
 
   test("with 2 where its config has mistakes, all of them listed with their lines", async () => {

@@ -231,6 +231,14 @@ test("a server that is silent behind a proxy is the one that is named", async ()
   }
 });
 
+test("a server that hangs up behind a proxy is the one that is named", async () => {
+  await using middle = await startFakeProxy((socket) => socket.end("HTTP/1.1 200 OK\r\n\r\n"));
+  for (const plaintext of [true, false]) {
+    const error = await refusal({ proxy: middle.proxy, plaintext });
+    expect(error.message).toMatch(/^tunnel.example.com:7000 closes the connection/);
+  }
+});
+
 test("dialling through a proxy stops at once when its signal aborts, and leaves no connection", async () => {
   await using middle = await startFakeProxy(() => {});
   const stopping = new AbortController();
