@@ -41,7 +41,10 @@ export class WayCredentials extends grpc.ChannelCredentials {
         unproven.add(socket);
         try {
           if (proxy) await passProxy(socket, proxy, where);
-          return { socket: identity ? await secure(socket, identity) : socket, secure: identity !== undefined };
+          return {
+            socket: identity ? await secure(socket, identity) : socket,
+            secure: identity !== undefined,
+          };
         } finally {
           unproven.delete(socket);
         }

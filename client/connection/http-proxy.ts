@@ -168,7 +168,9 @@ function refusal({ status, fields }: Answer, proxy: HttpProxy, server: string): 
 }
 
 function signInNeeded(status: number, fields: string, { credentials }: HttpProxy): string {
-  const schemes = [...fields.matchAll(/^proxy-authenticate:[ \t]*([a-z0-9-]{1,20})/gim)].map(([, name]) => name!);
+  const schemes = [...fields.matchAll(/^proxy-authenticate:[ \t]*([a-z0-9-]{1,20})/gim)].map(
+    ([, name]) => name!,
+  );
   if (schemes.length > 0 && !schemes.some((scheme) => scheme.toLowerCase() === "basic"))
     return `asks for a sign-in by ${schemes.slice(0, 5).join(" or ")} (${status}), but tunnel-client knows Basic only`;
   return credentials === undefined

@@ -87,6 +87,32 @@ function portsOf(kind: "TCP" | "UDP", target: string, port?: string, flags: Part
   );
 }
 
+test("a proxy on the way to the server comes from the command line, client.yaml or the environment", async () => {
+  const key = encodeAccessKey({
+    keyId: randomBytes(8),
+    secret: randomBytes(16),
+    host: "tunnel.example.com",
+    port: 7000,
+  });
+  const env = { HTTPS_PROXY: "http://me:pass@office:3128", NO_PROXY: "other.example.com" };
+  const config = join(await temporaryDirectory(), "client.yaml");
+  await writeFile(config, "proxy: http://written:3128");
+  const proxyOf = (flags: ClientFlags) => clientSettings({ key, ...flags }, env).settings.server.proxy;
+  expect(proxyOf({})).toEqual({
+    host: "office",
+    port: 3128,
+    credentials: "me:pass",
+    setBy: "HTTPS_PROXY",
+  });
+  expect(proxyOf({ config })).toMatchObject({ host: "written", setBy: "client.yaml" });
+  expect(proxyOf({ config, proxy: "typed:3128" })).toMatchObject({ host: "typed", setBy: "--proxy" });
+  expect(proxyOf({ config, proxy: "none" })).toBeUndefined();
+  // Whatever the key says, it is the server that is dialled that counts.
+  expect(proxyOf({ server: { host: "other.example.com", port: 7000 } })).toBeUndefined();
+  const { warnings } = clientSettings({ key, server: { host: "::1", port: 7000 }, proxy: "typed" }, env);
+  expect(warnings).toEqual(["the proxy from --proxy is not used: [::1]:7000 is on this machine"]);
+});
+
 test("a tunnel's target is of any kind, with what goes for it", async () => {
   const { cert } = await makeCertificate();
   const file = join(await temporaryDirectory(), "ca.pem");

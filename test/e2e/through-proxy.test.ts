@@ -45,7 +45,12 @@ async function office(options: { tls: "auto" | "off"; signIn?: string }) {
   await writeFile(file("hosts"), `127.0.0.1 localhost\n${SERVER_ADDRESS} ${SERVER_NAME}\n`);
   await writeFile(
     file("tinyproxy.conf"),
-    [`Listen ${PROXY.inside}`, `Port ${PROXY.port}`, options.signIn && `BasicAuth ${options.signIn}`, ""].join("\n"),
+    [
+      `Listen ${PROXY.inside}`,
+      `Port ${PROXY.port}`,
+      options.signIn && `BasicAuth ${options.signIn}`,
+      "",
+    ].join("\n"),
   );
   await writeFile(
     file("server.yaml"),
@@ -87,11 +92,10 @@ async function office(options: { tls: "auto" | "off"; signIn?: string }) {
       return proxy;
     },
     startClient: (env: NodeJS.ProcessEnv, args: string[] = []) =>
-      startProgram(
-        CLIENT,
-        ["http", "3000", "--subdomain", "app", "--data-dir", file("client"), ...args],
-        { through: within(inside), env: { TUNNEL_KEY: token, ...env } },
-      ),
+      startProgram(CLIENT, ["http", "3000", "--subdomain", "app", "--data-dir", file("client"), ...args], {
+        through: within(inside),
+        env: { TUNNEL_KEY: token, ...env },
+      }),
     visit: () =>
       outputOf([
         ...within(outside),
@@ -170,11 +174,9 @@ test.skipIf(obstacle !== undefined)(
     expect(mistaken.output()).not.toContain(password);
     await mistaken[Symbol.asyncDispose]();
 
-    await writeFile(
-      place.file("client.yaml"),
-      `plaintext: true\nproxy: "${url(`clerk:${password}@`)}"\n`,
-      { mode: 0o600 },
-    );
+    await writeFile(place.file("client.yaml"), `plaintext: true\nproxy: "${url(`clerk:${password}@`)}"\n`, {
+      mode: 0o600,
+    });
     await using client = place.startClient({ HTTPS_PROXY: "http://192.0.2.1" }, [
       "--config",
       place.file("client.yaml"),

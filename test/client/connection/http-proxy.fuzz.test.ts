@@ -26,7 +26,9 @@ fuzz("a user and password come back as they were encoded", [user, secret], (name
 fuzz(
   "whatever portions an answer comes in, what stands behind it is the server's, byte for byte",
   [
-    fc.array(fc.constantFrom("Via: a", "Content-Length: 5", " folded", "Transfer-Encoding: chunked"), { maxLength: 5 }),
+    fc.array(fc.constantFrom("Via: a", "Content-Length: 5", " folded", "Transfer-Encoding: chunked"), {
+      maxLength: 5,
+    }),
     fc.constantFrom("\r\n", "\n"),
     fc.uint8Array({ maxLength: 200 }),
     fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: 30 }),
@@ -41,11 +43,15 @@ fuzz(
   },
 );
 
-fuzz("any answer lets through or is refused", [fc.uint8Array({ maxLength: 300 }), fc.boolean()], async (bytes, http) => {
-  const socket = inPortions(Buffer.concat([Buffer.from(http ? "HTTP/1.1 " : ""), bytes]), []);
-  const outcome: unknown = await passProxy(socket, PROXY, "a:1").catch((error: unknown) => error);
-  expect(outcome === socket || outcome instanceof TunnelError).toBe(true);
-});
+fuzz(
+  "any answer lets through or is refused",
+  [fc.uint8Array({ maxLength: 300 }), fc.boolean()],
+  async (bytes, http) => {
+    const socket = inPortions(Buffer.concat([Buffer.from(http ? "HTTP/1.1 " : ""), bytes]), []);
+    const outcome: unknown = await passProxy(socket, PROXY, "a:1").catch((error: unknown) => error);
+    expect(outcome === socket || outcome instanceof TunnelError).toBe(true);
+  },
+);
 
 /** A socket from which these bytes come, in portions of these sizes, and then the end. */
 function inPortions(bytes: Buffer, sizes: number[]): Socket {

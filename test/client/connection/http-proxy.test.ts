@@ -132,32 +132,80 @@ test("the proxy's name is looked up, the server's is not", async () => {
 test("an IPv6 address stands in brackets, the server's and the proxy's", async () => {
   await using middle = await startFakeProxy((socket) => socket.end("HTTP/1.1 502 No\r\n\r\n"), "::1");
   const error = await refusal({ host: "2001:db8::7", port: 7000, proxy: middle.proxy });
-  expect(middle.requests[0]).toMatch(/^CONNECT \[2001:db8::7\]:7000 HTTP\/1.1\r\nHost: \[2001:db8::7\]:7000\r\n/);
-  expect(error.message).toContain(`the proxy [::1]:${middle.proxy.port} (from HTTPS_PROXY) cannot connect to`);
+  expect(middle.requests[0]).toMatch(
+    /^CONNECT \[2001:db8::7\]:7000 HTTP\/1.1\r\nHost: \[2001:db8::7\]:7000\r\n/,
+  );
+  expect(error.message).toContain(
+    `the proxy [::1]:${middle.proxy.port} (from HTTPS_PROXY) cannot connect to`,
+  );
   expect(error.message).toContain("[2001:db8::7]:7000 (502)");
 });
 
 const BASIC = 'Proxy-Authenticate: Basic realm="office"\r\n';
 test.each<[string, string, string | undefined, string]>([
-  ["wants a sign-in", `407 Sign in\r\n${BASIC}`, undefined, "asks for a sign-in (407): put user:password in its URL"],
-  ["wants a sign-in and does not say which", "407 Sign in\r\n", undefined, "asks for a sign-in (407): put user:password in its URL"],
-  ["refuses the password", `407 Sign in\r\n${BASIC}`, "me:hidden", "refuses the user and password in its URL (407)"],
-  ["refuses the password with 401", "401 No\r\n", "me:hidden", "refuses the user and password in its URL (401)"],
+  [
+    "wants a sign-in",
+    `407 Sign in\r\n${BASIC}`,
+    undefined,
+    "asks for a sign-in (407): put user:password in its URL",
+  ],
+  [
+    "wants a sign-in and does not say which",
+    "407 Sign in\r\n",
+    undefined,
+    "asks for a sign-in (407): put user:password in its URL",
+  ],
+  [
+    "refuses the password",
+    `407 Sign in\r\n${BASIC}`,
+    "me:hidden",
+    "refuses the user and password in its URL (407)",
+  ],
+  [
+    "refuses the password with 401",
+    "401 No\r\n",
+    "me:hidden",
+    "refuses the user and password in its URL (401)",
+  ],
   [
     "knows other sign-ins only",
     "407 Sign in\r\nProxy-Authenticate: Negotiate\r\nproxy-authenticate: NTLM\r\n",
     "me:hidden",
     "asks for a sign-in by Negotiate or NTLM (407), but tunnel-client knows Basic only",
   ],
-  ["knows several sign-ins", `407 Sign in\r\nProxy-Authenticate: NTLM\r\n${BASIC}`, undefined, "asks for a sign-in (407): put user:password"],
-  ["forbids it", "403 Forbidden\r\n", "me:hidden", "does not allow a connection to tunnel.example.com:7000 (403)"],
+  [
+    "knows several sign-ins",
+    `407 Sign in\r\nProxy-Authenticate: NTLM\r\n${BASIC}`,
+    undefined,
+    "asks for a sign-in (407): put user:password",
+  ],
+  [
+    "forbids it",
+    "403 Forbidden\r\n",
+    "me:hidden",
+    "does not allow a connection to tunnel.example.com:7000 (403)",
+  ],
   ["finds nobody", "500 Unable to connect\r\n", undefined, "cannot connect to tunnel.example.com:7000 (500)"],
-  ["has waited too long", "504 Gateway Timeout\r\n", undefined, "cannot connect to tunnel.example.com:7000 (504)"],
-  ["is a web server", "405 Method Not Allowed\r\n", undefined, "answers CONNECT with status 405: check that an HTTP"],
+  [
+    "has waited too long",
+    "504 Gateway Timeout\r\n",
+    undefined,
+    "cannot connect to tunnel.example.com:7000 (504)",
+  ],
+  [
+    "is a web server",
+    "405 Method Not Allowed\r\n",
+    undefined,
+    "answers CONNECT with status 405: check that an HTTP",
+  ],
   ["sends elsewhere", "302 Found\r\nLocation: http://a/\r\n", undefined, "answers CONNECT with status 302"],
 ])("a proxy that %s is named, with what to do", async (_what, answer, credentials, words) => {
-  await using middle = await startFakeProxy((socket) => socket.end(`HTTP/1.1 ${answer}Content-Length: 2\r\n\r\nno`));
-  const error = await refusal({ proxy: { ...middle.proxy, ...(credentials !== undefined && { credentials }) } });
+  await using middle = await startFakeProxy((socket) =>
+    socket.end(`HTTP/1.1 ${answer}Content-Length: 2\r\n\r\nno`),
+  );
+  const error = await refusal({
+    proxy: { ...middle.proxy, ...(credentials !== undefined && { credentials }) },
+  });
   expect(error.code).toBe("unreachable");
   expect(error.message).toContain(`the proxy 127.0.0.1:${middle.proxy.port} (from HTTPS_PROXY) ${words}`);
   expect(inspect(error, { depth: 9 })).not.toMatch(/hidden|bWU6aGlkZGVu/);
@@ -166,7 +214,11 @@ test.each<[string, string, string | undefined, string]>([
 test.each<[string, (socket: Socket) => void, string]>([
   ["closes at once", (socket) => socket.destroy(), "closes the connection without an answer"],
   ["resets", (socket) => socket.resetAndDestroy(), "closes the connection without an answer"],
-  ["closes within its answer", (socket) => socket.end("HTTP/1.1 200 OK\r\nVia: a"), "closes the connection without"],
+  [
+    "closes within its answer",
+    (socket) => socket.end("HTTP/1.1 200 OK\r\nVia: a"),
+    "closes the connection without",
+  ],
   ["speaks something else", (socket) => socket.write("SSH-2.0-OpenSSH_9.2\r\n"), "answers, but not in HTTP"],
   ["speaks TLS", (socket) => socket.write(Buffer.of(0x15, 3, 3, 0, 2, 2, 22)), "answers, but not in HTTP"],
   ["has an odd status", (socket) => socket.write("HTTP/1.1 abc\r\n\r\n"), "answers, but not in HTTP"],
@@ -184,7 +236,11 @@ test.each<[string, (socket: Socket) => void, string]>([
     },
     "answers with more than 16 KiB of headers",
   ],
-  ["never goes on", (socket) => socket.write("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000)), "answers with more than 16 KiB"],
+  [
+    "never goes on",
+    (socket) => socket.write("HTTP/1.1 100 Continue\r\n\r\n".repeat(1000)),
+    "answers with more than 16 KiB",
+  ],
 ])("a proxy that %s is named", async (_what, answer, words) => {
   await using middle = await startFakeProxy(answer);
   const error = await refusal({ proxy: middle.proxy });
@@ -204,8 +260,12 @@ test("an answer may come byte by byte, behind another one, with lines that end i
       passOn(socket, server.grpcPort, "");
     })();
   });
-  await using client = startTestClient(await server.addKey(), { proxy: middle.proxy, tunnels: [http(9, "app")] });
+  await using client = startTestClient(await server.addKey(), {
+    proxy: middle.proxy,
+    tunnels: [http(9, "app")],
+  });
   await client.online();
+  expect(client.log.lines.map(({ message }) => message)).not.toContain("offline; trying again");
 });
 
 test("a proxy that is not there, or says nothing, is named in time", async () => {
@@ -262,6 +322,7 @@ test("closing a channel ends a connection that its proxy has not answered", asyn
   const closed = once(socket.resume(), "close");
   client.cut();
   await closed;
+  expect(middle.requests).toHaveLength(2);
 });
 
 test("grpc-js does not look for a proxy of its own", async () => {
