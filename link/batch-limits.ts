@@ -9,14 +9,20 @@ export const MAX_FIELDS = 65_536;
 export const MAX_SESSION_MESSAGES = 16;
 
 const CONTRACT = "culvert.v1.";
-/** The last of Control's members that are about the session. */
-export const LAST_SESSION_FIELD = 5;
+/** Control's members about streams, and probes: control-codec.ts reads them by hand. */
+const FIRST_STREAM_FIELD = 6;
+const LAST_STREAM_FIELD = 12;
 
 const NUMBER = 0;
 const BYTES = 2;
 /** What a field holds: a number, bytes (or text), or a message, by the numbers of its fields. */
 type Field = typeof NUMBER | typeof BYTES | Message;
 type Message = Map<number, Field>;
+
+/** Whether a member of Control is about the session, or of a later version: proto-loader reads it, whatever it is. */
+export function isSessionField(field: number): boolean {
+  return field < FIRST_STREAM_FIELD || field > LAST_STREAM_FIELD;
+}
 
 /** A contract as @grpc/proto-loader describes it. */
 type Definition = Record<string, object>;
@@ -75,7 +81,7 @@ class Count {
       if (++this.#fields > MAX_FIELDS) throw new RangeError(`a batch of more than ${MAX_FIELDS} fields`);
       if (
         message === this.#control &&
-        number <= LAST_SESSION_FIELD &&
+        isSessionField(number) &&
         ++this.#sessionMessages > MAX_SESSION_MESSAGES
       ) {
         throw new RangeError(`a batch of more than ${MAX_SESSION_MESSAGES} messages about the session`);

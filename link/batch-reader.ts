@@ -1,5 +1,5 @@
 /** gRPC messages that hold batches, read as they arrive: data goes on in slices before its message is whole. */
-import { LAST_SESSION_FIELD, MAX_FIELDS, MAX_SESSION_MESSAGES } from "./batch-limits.ts";
+import { isSessionField, MAX_FIELDS, MAX_SESSION_MESSAGES } from "./batch-limits.ts";
 import { DATA_FIELD, PREFIX_BYTES } from "./batch-writer.ts";
 import type { CarrierReceiver } from "./carrier.ts";
 import { CONTROL_FIELD, readControl } from "./control-codec.ts";
@@ -121,7 +121,7 @@ export class BatchReader {
   /** As batch-limits.ts does, of what is dear to build or to hand on. @param field of Control */
   #count(field: number): void {
     if (++this.#controls > MAX_FIELDS) throw malformed(`more than ${MAX_FIELDS} control messages`);
-    if (field <= LAST_SESSION_FIELD && ++this.#sessionMessages > MAX_SESSION_MESSAGES)
+    if (isSessionField(field) && ++this.#sessionMessages > MAX_SESSION_MESSAGES)
       throw malformed(`more than ${MAX_SESSION_MESSAGES} messages about the session`);
   }
 

@@ -43,6 +43,13 @@ export function formatTargetRange({ target, ports }: TargetRange): string {
   return "path" in target || ports === 1 ? first : `${first}-${target.port + ports - 1}`;
 }
 
+/** What `--allow` takes for this target and no other (client/local/consent.ts): no scheme, and no zone. */
+export function allowRuleFor({ target, ports }: TargetRange): string {
+  if ("path" in target) return formatTarget(target);
+  const { host, port } = target;
+  return formatTargetRange({ target: { host: host.replace(/%.*/s, ""), port }, ports });
+}
+
 function parseAddresses(text: string): TargetRange | string {
   const scheme = /^[a-z][a-z0-9+.-]*:\/\//i.exec(text)?.[0];
   if (scheme !== undefined) return `${EXPECTED}, without ${scheme} since the bytes pass untouched`;

@@ -19,6 +19,11 @@ export type LinkService = grpc.ServiceDefinition<{
 export const PROTOCOL_MIN = 1;
 export const PROTOCOL_MAX = 1;
 
+/** The server takes TunnelStates, and the client says them. */
+export const TUNNEL_STATES = "tunnel_states";
+/** What this program can do beyond the first version of the contract; told in Hello and Welcome. */
+export const FEATURES: readonly string[] = [TUNNEL_STATES];
+
 // `oneofs` names the member that is set in `message`; `defaults` fills in absent fields, so that messages.ts
 // holds without a check at each use. Types are checked by protobuf; ranges by whoever uses a field.
 export const definition = loadSync(createRequire(import.meta.url).resolve("#proto/tunnel.proto"), {

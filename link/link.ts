@@ -221,6 +221,7 @@ export class Link {
       case "refused":
       case "tunnels":
       case "drain":
+      case "tunnelStates":
         return this.#handler.message(control);
       default:
         throw new TunnelError("protocol", "a control message without content");

@@ -43,6 +43,7 @@ export interface Hello {
   sessionToken: string;
   wanted: TunnelRequest[];
   streamCredit: number;
+  features?: readonly string[];
 }
 
 export interface TargetTls {
@@ -72,6 +73,19 @@ export interface Welcome {
   connections: number;
   tunnels: Tunnel[];
   streamCredit: number;
+  features?: readonly string[];
+}
+
+export type TargetAnswer = "NOT_LOOKED_AT" | "ANSWERS" | "NO_ANSWER";
+
+export interface TunnelState {
+  /** `Tunnel.id` of the session. */
+  tunnel: number;
+  /** Whether the client's owner allows its target. */
+  allowed: boolean;
+  answer: TargetAnswer;
+  /** For people; may be empty. */
+  reason: string;
 }
 
 export interface Refused {
@@ -124,7 +138,8 @@ export type SessionMessage =
   | { message: "welcome"; welcome: Welcome }
   | { message: "refused"; refused: Refused }
   | { message: "tunnels"; tunnels: { tunnels: Tunnel[] } }
-  | { message: "drain"; drain: { graceMs: number } };
+  | { message: "drain"; drain: { graceMs: number } }
+  | { message: "tunnelStates"; tunnelStates: { tunnels: TunnelState[] } };
 
 export type Control =
   | SessionMessage

@@ -1,5 +1,5 @@
 import { Client } from "@grpc/grpc-js";
-import { PROTOCOL_MAX, PROTOCOL_MIN, linkService, type WireBatch } from "../../link/contract.ts";
+import { FEATURES, PROTOCOL_MAX, PROTOCOL_MIN, linkService, type WireBatch } from "../../link/contract.ts";
 import type { AccessKey } from "../../link/access-key.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import { errorCodeFromWire, TunnelError } from "../../link/errors.ts";
@@ -113,6 +113,7 @@ export async function connect(options: {
     sessionToken: options.sessionToken,
     wanted: options.wanted,
     streamCredit: INITIAL_WINDOW_BYTES,
+    features: FEATURES,
   };
   return new Promise<Connection>((resolve, reject) => {
     let probes: Disposable | undefined;
@@ -187,6 +188,8 @@ export function checkTunnels(tunnels: Tunnel[]): void {
       `the server names ${tunnels.length} tunnels, more than the ${MAX_TUNNELS} that one client serves`,
     );
   }
+  if (new Set(tunnels.map(({ id }) => id)).size < tunnels.length)
+    throw new TunnelError("protocol", "the server gives two tunnels the same id");
 }
 
 /** Its text ends up on a terminal, so it is made safe for one. */

@@ -1,6 +1,14 @@
+import { TUNNEL_STATES } from "../../link/contract.ts";
 import { TunnelError } from "../../link/errors.ts";
 import type { Link } from "../../link/link.ts";
-import type { Open, SessionMessage, Tunnel, TunnelRequest, Welcome } from "../../link/messages.ts";
+import type {
+  Open,
+  SessionMessage,
+  Tunnel,
+  TunnelRequest,
+  TunnelState,
+  Welcome,
+} from "../../link/messages.ts";
 import type { LinkStream } from "../../link/stream.ts";
 import type { UnreadBudget } from "../../link/unread-budget.ts";
 import type { NameLookup } from "../../runtime/name-lookup.ts";
@@ -31,6 +39,8 @@ export interface SessionOptions {
 export interface ClientTuning {
   probe?: { intervalMs: number; timeoutMs: number };
   stepTimeoutMs?: number;
+  /** Between two looks at the local services. */
+  lookPauseMs?: number;
 }
 
 /** In one session: a change is somebody's, and each is told in the log. */
@@ -56,6 +66,7 @@ export class ClientSession {
   readonly #over: Promise<void>;
   #settle: (error?: TunnelError) => void = () => {};
   #token = "";
+  #takesStates = false;
   #stopping = false;
   /** Changes of the mapping in this session. */
   #changes = 0;
@@ -80,6 +91,7 @@ export class ClientSession {
     try {
       const { welcome } = await this.#connect(new Backoff(), (welcome) => {
         this.#token = welcome.sessionToken;
+        this.#takesStates = welcome.features?.includes(TUNNEL_STATES) ?? false;
         this.#options.onOnline(welcome);
       });
       for (let i = 1; i < welcome.connections; i++) void this.#addConnection(new Backoff());
@@ -104,6 +116,13 @@ export class ClientSession {
     await this.#over.catch(() => {});
     clearTimeout(grace);
     clearTimeout(quiet);
+  }
+
+  /** Tells the server what has been found out about its tunnels, unless it is an older one. */
+  sayStates(tunnels: TunnelState[]): void {
+    const [link] = this.#links.keys();
+    if (this.#takesStates && !this.#stopping)
+      link?.say({ message: "tunnelStates", tunnelStates: { tunnels } });
   }
 
   async #connect(backoff: Backoff, welcomed?: (welcome: Welcome) => void): Promise<Connection> {

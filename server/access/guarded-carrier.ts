@@ -2,10 +2,10 @@ import type { Carrier, CarrierReceiver } from "../../link/carrier.ts";
 import { TunnelError } from "../../link/errors.ts";
 import type { Control } from "../../link/messages.ts";
 
-/** So many probes and answers to probes at once, */
-const PROBES = 1_000;
-/** and then one each: clients send one in 15 s. */
-const PROBE_EACH_MS = 10;
+/** Probes and answers to probes: clients send one in 15 s. */
+const PROBES: Rate = { atOnce: 1_000, eachMs: 10 };
+/** What a client found out about its tunnels: it looks once in 5 s at most. */
+const STATES: Rate = { atOnce: 16, eachMs: 1_000 };
 
 export interface Guard {
   now: () => number;
@@ -16,12 +16,13 @@ export interface Guard {
 }
 
 /**
- * A carrier that refuses what costs the server work and moves nothing: batches without content, probes without end, and from
- * strangers whatever comes behind Hello before the answer. The smallest message is five bytes, and a flood of them
+ * A carrier that refuses what costs the server work and moves nothing: batches without content, probes and news of tunnels
+ * without end, and from strangers whatever comes behind Hello before the answer. The smallest message is five bytes, and a flood of them
  * would take all the time that the other clients need.
  */
 export function guarded(carrier: Carrier, { now, known, onBreach }: Guard): Carrier {
-  let probesFullAt = -Infinity;
+  const probes = rateLimit(PROBES, now);
+  const states = rateLimit(STATES, now);
   let batches = 0;
   let empty = true;
   let breached = false;
@@ -30,19 +31,19 @@ export function guarded(carrier: Carrier, { now, known, onBreach }: Guard): Carr
     breached = true;
     onBreach(new TunnelError("protocol", what));
   };
-  const countProbes = (messages: Control[]): void => {
+  const count = (messages: Control[]): void => {
     for (const { message } of messages) {
-      if (message !== "ping" && message !== "pong") continue;
-      const at = now();
-      probesFullAt = Math.max(probesFullAt, at) + PROBE_EACH_MS;
-      if (probesFullAt - at > PROBES * PROBE_EACH_MS) return breach("more probes than anyone needs");
+      if ((message === "ping" || message === "pong") && !probes())
+        return breach("more probes than anyone needs");
+      if (message === "tunnelStates" && !states())
+        return breach("more news of its tunnels than a client has");
     }
   };
   const guard = (receiver: CarrierReceiver): CarrierReceiver => ({
     control(messages) {
       if (breached) return;
       empty = false;
-      countProbes(messages);
+      count(messages);
       if (!breached) receiver.control(messages);
     },
     data(slice) {
@@ -65,5 +66,21 @@ export function guarded(carrier: Carrier, { now, known, onBreach }: Guard): Carr
     receive: (receiver) => carrier.receive(guard(receiver)),
     end: () => carrier.end(),
     abort: () => carrier.abort(),
+  };
+}
+
+/** So many at once, and then one each `eachMs`. */
+interface Rate {
+  atOnce: number;
+  eachMs: number;
+}
+
+/** @returns whether one more is within the rate */
+function rateLimit({ atOnce, eachMs }: Rate, now: () => number): () => boolean {
+  let fullAt = -Infinity;
+  return () => {
+    const at = now();
+    fullAt = Math.max(fullAt, at) + eachMs;
+    return fullAt - at <= atOnce * eachMs;
   };
 }

@@ -1,5 +1,5 @@
 import type { Carrier } from "../../link/carrier.ts";
-import { PROTOCOL_MAX, PROTOCOL_MIN } from "../../link/contract.ts";
+import { FEATURES, PROTOCOL_MAX, PROTOCOL_MIN } from "../../link/contract.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import { TunnelError } from "../../link/errors.ts";
 import { Link } from "../../link/link.ts";
@@ -33,6 +33,8 @@ const MAX_WANTED = 256;
 const KEY_ID_BYTES = 8;
 const SECRET_BYTES = 16;
 const MAX_TEXT = 64;
+/** What a client can do beyond the first version of the contract. */
+const MAX_FEATURES = 32;
 
 /** What tests make short. */
 export interface ConnectionTuning {
@@ -107,6 +109,8 @@ function greetCaller(
           draining = true;
           return session.drained();
         }
+        if (session && message.message === "tunnelStates")
+          return session.heardStates(message.tunnelStates.tunnels);
         if (message.message !== "hello" || greeted) throw unexpected(message);
         greeted = true;
         void greet(message.hello);
@@ -219,14 +223,16 @@ function waitMessage({ of, waitMs }: TooManyGuesses): string {
 }
 
 /** What a client of this contract sends, so that nobody has the server hash or keep megabytes. */
-function isWellFormed({ clientId, version, keyId, secret, streamCredit }: Hello): boolean {
+function isWellFormed({ clientId, version, keyId, secret, streamCredit, features = [] }: Hello): boolean {
   return (
     clientId.length > 0 &&
     clientId.length <= MAX_TEXT &&
     version.length <= MAX_TEXT &&
     keyId.length === KEY_ID_BYTES &&
     secret.length === SECRET_BYTES &&
-    streamCredit > 0
+    streamCredit > 0 &&
+    features.length <= MAX_FEATURES &&
+    features.every((feature) => feature.length <= MAX_TEXT)
   );
 }
 
@@ -259,6 +265,7 @@ function welcomeTo(session: Session, hello: Hello) {
     connections: session.maxConnections,
     tunnels: [...session.tunnels],
     streamCredit: INITIAL_WINDOW_BYTES,
+    features: FEATURES,
   };
 }
 

@@ -122,6 +122,7 @@ export class Registry {
       network,
       maxStreams: this.#limits.streamsPerSession,
       now: this.#now,
+      log: this.#log.child({ key: key.name, client: clientId }),
       onDraining: () => this.#claims.withdraw(session),
       onEnded: (reason) => this.#ended(session, reason),
     });

@@ -1,8 +1,11 @@
 import { randomBytes } from "node:crypto";
 import { TunnelError } from "../../link/errors.ts";
 import type { Link, OpenRequest } from "../../link/link.ts";
+import type { TunnelState } from "../../link/messages.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
+import type { Log } from "../../runtime/log.ts";
 import { publicNamesOf } from "../routing/place.ts";
+import { ClientStates } from "./client-states.ts";
 import { Connection } from "./connection.ts";
 import type { SessionTunnel } from "./naming.ts";
 
@@ -24,6 +27,7 @@ export class Session {
   readonly network: string;
   readonly #maxStreams: number;
   readonly #now: () => number;
+  readonly #states: ClientStates;
   readonly #connections = new Map<Link, Connection>();
   readonly #onDraining: () => void;
   readonly #onEnded: (reason: string) => void;
@@ -39,6 +43,8 @@ export class Session {
     network: string;
     maxStreams: number;
     now: () => number;
+    /** For what the client says of its tunnels. */
+    log: Log;
     /** The client takes no new streams. */
     onDraining: () => void;
     /** The last connection is gone, or `end` was called; why, for the log. */
@@ -53,6 +59,7 @@ export class Session {
     this.network = options.network;
     this.#maxStreams = options.maxStreams;
     this.#now = options.now;
+    this.#states = new ClientStates(options.tunnels, options.log);
     this.#onDraining = options.onDraining;
     this.#onEnded = options.onEnded;
   }
@@ -101,6 +108,15 @@ export class Session {
     }
     best.ask(now);
     return best.link.open(request, handler);
+  }
+
+  /**
+   * The client has said what it found out about the session's tunnels.
+   *
+   * @throws TunnelError `protocol`
+   */
+  heardStates(states: readonly TunnelState[]): void {
+    this.#states.heard(states);
   }
 
   /** The client has said that it is stopping. */

@@ -35,7 +35,7 @@ interface Spelling {
 const spelling: fc.Arbitrary<Spelling> = fc.record({
   number: fc.oneof(
     { weight: 4, arbitrary: fc.integer({ min: 1, max: 9 }) },
-    fc.constantFrom(0, 12, 15, 16, 0x1fff_ffff),
+    fc.constantFrom(0, 12, 13, 15, 16, 0x1fff_ffff),
   ),
   form: fc.oneof({ weight: 3, arbitrary: fc.constant(LENGTH_DELIMITED) }, fc.nat(7)),
   padding: fc.oneof({ weight: 4, arbitrary: fc.constant(0) }, fc.nat(9)),
@@ -126,7 +126,7 @@ function objectsIn(value: unknown): number {
 }
 
 function isAboutSession({ message }: Control): boolean {
-  return ["hello", "welcome", "refused", "tunnels", "drain"].includes(message);
+  return ["hello", "welcome", "refused", "tunnels", "drain", "tunnelStates"].includes(message);
 }
 
 function rightly(number: number): Spelling {

@@ -1,5 +1,5 @@
 import * as fc from "fast-check";
-import type { Control, ResetCode } from "../../link/messages.ts";
+import type { Control, ResetCode, TargetAnswer } from "../../link/messages.ts";
 
 const RESET_CODES: ResetCode[] = ["CANCELLED", "REFUSED", "TIMEOUT", "OVERLOADED", "INTERNAL", "COMPLETE"];
 
@@ -13,6 +13,13 @@ const tunnel = fc.record(
   { id: uint32, request: uint32, name: text, kind, url: text, target: text },
   { requiredKeys: ["id", "name", "kind", "url", "target"] },
 );
+const features = fc.array(text, { maxLength: 3 });
+const tunnelState = fc.record({
+  tunnel: uint32,
+  allowed: fc.boolean(),
+  answer: fc.constantFrom<TargetAnswer[]>("NOT_LOOKED_AT", "ANSWERS", "NO_ANSWER"),
+  reason: text,
+});
 
 /** Any message that an end may write, whether or not it makes sense where it comes. */
 export const controlMessage: fc.Arbitrary<Control> = fc.oneof(
@@ -28,6 +35,7 @@ export const controlMessage: fc.Arbitrary<Control> = fc.oneof(
       sessionToken: text,
       wanted: fc.array(tunnelRequest, { maxLength: 3 }),
       streamCredit: uint32,
+      features,
     }),
   ),
   said(
@@ -39,11 +47,13 @@ export const controlMessage: fc.Arbitrary<Control> = fc.oneof(
       connections: uint32,
       tunnels: fc.array(tunnel, { maxLength: 3 }),
       streamCredit: uint32,
+      features,
     }),
   ),
   said("refused", fc.record({ code: text, message: text })),
   said("tunnels", fc.record({ tunnels: fc.array(tunnel, { maxLength: 3 }) })),
   said("drain", fc.record({ graceMs: uint32 })),
+  said("tunnelStates", fc.record({ tunnels: fc.array(tunnelState, { maxLength: 3 }) })),
   ...streamMessages(uint32),
 );
 

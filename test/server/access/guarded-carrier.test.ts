@@ -7,6 +7,7 @@ import { turn } from "../../support/turns.ts";
 
 const PING: Control = { message: "ping", ping: { id: 1 } };
 const PONG: Control = { message: "pong", pong: { id: 1 } };
+const STATES: Control = { message: "tunnelStates", tunnelStates: { tunnels: [] } };
 const CREDIT: Control = { message: "credit", credit: { stream: 2, bytes: 1 } };
 
 /** A guarded carrier, and what came through it. */
@@ -82,4 +83,17 @@ test("a thousand probes and answers at once, then a hundred a second, and no mor
   expect(breaches).toEqual([]);
   await say([PING]);
   expect(breaches.map(({ code }) => code)).toEqual(["protocol"]);
+});
+
+test("sixteen times at once what has become of its tunnels, then once a second, and no more", async () => {
+  const { clock, heard, breaches, say } = guardedEnd();
+  for (let i = 0; i < 8; i++) await say([STATES, STATES]);
+  for (let second = 0; second < 5; second++) {
+    clock.now += 1_000;
+    await say([STATES]);
+  }
+  expect(breaches).toEqual([]);
+  await say([STATES]);
+  expect(breaches.map(({ code }) => code)).toEqual(["protocol"]);
+  expect(heard.filter((event) => event === "tunnelStates").length).toBe(21);
 });

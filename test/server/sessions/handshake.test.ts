@@ -192,6 +192,69 @@ test("a second Drain on one connection ends it", async () => {
   await turnsUntil(() => peer.over);
 });
 
+const STATES: Control = {
+  message: "tunnelStates",
+  tunnelStates: { tunnels: [{ tunnel: 1, allowed: true, answer: "ANSWERS", reason: "" }] },
+};
+
+test("a Welcome says that the server takes the states of tunnels, and the session goes on behind them", async () => {
+  const { knock } = doorWith();
+  const peer = greeted(knock());
+  await firstAnswer(peer);
+  expect(peer.heard[0]).toMatchObject({ welcome: { features: ["tunnel_states"] } });
+  peer.say([STATES, PING]);
+  await turnsUntil(() => peer.heard.some(({ message }) => message === "pong"));
+  expect(peer.over).toBe(false);
+});
+
+test("a client of before or after, with no features or others, is served", async () => {
+  const { answerTo } = doorWith();
+  expect(await answerTo({})).toBe("welcome");
+  expect(await answerTo({ features: [] })).toBe("welcome");
+  expect(await answerTo({ features: ["tunnel_states", "of_a_later_version"] })).toBe("welcome");
+});
+
+test.each([
+  ["too many", Array<string>(33).fill("x")],
+  ["too long", ["x".repeat(65)]],
+])("features that are %s are no features", async (_what, features) => {
+  const { answerTo } = doorWith();
+  expect(await answerTo({ features })).toBe("protocol");
+});
+
+test("a flood of states ends its own connection, and no other", async () => {
+  const { knock } = doorWith();
+  const other = greeted(knock());
+  const peer = greeted(knock());
+  await firstAnswer(peer);
+  peer.say(Array.from({ length: 17 }, () => STATES));
+  await turnsUntil(() => peer.over);
+  expect(other.over).toBe(false);
+});
+
+test("states of more tunnels than the session has end its connection", async () => {
+  const { knock } = doorWith();
+  const peer = greeted(knock());
+  await firstAnswer(peer);
+  const tunnels = Array.from({ length: 2 }, (_, i) => ({
+    tunnel: i + 1,
+    allowed: true,
+    answer: "ANSWERS" as const,
+    reason: "",
+  }));
+  peer.say([{ message: "tunnelStates", tunnelStates: { tunnels } }]);
+  await turnsUntil(() => peer.over);
+  expect(peer.heard.map(({ message }) => message)).toEqual(["welcome"]);
+});
+
+test("states before the Welcome end the call", async () => {
+  const { knock } = doorWith();
+  const peer = knock();
+  peer.say([STATES]);
+  await turnsUntil(() => peer.over);
+  expect(peer.heard.some(({ message }) => message === "welcome")).toBe(false);
+});
+
 function greeted(peer: RawPeer): RawPeer {
   peer.say([helloWith({})]);
   return peer;

@@ -4,6 +4,7 @@ import type { Control } from "../../../link/messages.ts";
 import { Session } from "../../../server/sessions/session.ts";
 import { linkPair, openRequest, roundTrip, type LinkEnd } from "../../support/link-pair.ts";
 import { linkAndRawPeer } from "../../support/raw-peer.ts";
+import { recordingLog } from "../../support/recording-log.ts";
 import { RecordingHandler } from "../../support/recording-handler.ts";
 import { turnsUntil } from "../../support/turns.ts";
 
@@ -25,6 +26,7 @@ function sessionWith(connections: number, { maxStreams = 100 } = {}) {
     network: "203.0.113.7",
     maxStreams,
     now: () => clock.now,
+    log: recordingLog().log,
     onDraining: () => {},
     onEnded: (reason) => ended.push(reason),
   });
