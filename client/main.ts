@@ -31,7 +31,7 @@ for (const command of [program, ...addTunnelCommands(program, run)]) {
     .option("--config <FILE>", "client.yaml: the key, the targets to allow, several tunnels")
     .option(
       "--allow <RULE>",
-      "a target that the server may name: CIDR[:PORTS], unix:PATH, any, none; repeatable",
+      "a target that the server may name, besides this machine if only --key is given: CIDR[:PORTS], unix:PATH, any, none; repeatable",
       collect,
     )
     .option("--plaintext", "the server has no TLS")

@@ -5,9 +5,9 @@ import { fileErrorInWords } from "../runtime/file-error.ts";
 import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { looksLikeSecret, readSecretFile } from "../runtime/secret-file.ts";
 import { stateDirectory } from "../runtime/state-directory.ts";
-import type { ClientOptions } from "./client.ts";
+import type { ClientOptions, WantedTunnel } from "./client.ts";
 import { loadClientConfig, type ClientConfig } from "./config.ts";
-import { parseAllowRules } from "./local/consent.ts";
+import { type Consent, parseAllowRules } from "./local/consent.ts";
 import { chooseProxy } from "./proxy-choice.ts";
 import { typedTunnel, type TunnelFlags, type TypedTarget } from "./typed-tunnel.ts";
 
@@ -55,6 +55,7 @@ export function clientSettings(flags: ClientFlags, env: NodeJS.ProcessEnv): Clie
     );
   }
   const way = chooseProxy({ server: server ?? key, flag: flags.proxy, config: config?.proxy, env });
+  const tunnels = [...(config?.tunnels ?? []), ...(flags.typed ? [typedTunnel(flags.typed, flags)] : [])];
   return {
     settings: {
       server: {
@@ -66,8 +67,8 @@ export function clientSettings(flags: ClientFlags, env: NodeJS.ProcessEnv): Clie
         serverName: flags.serverName ?? config?.serverName,
         proxy: way.proxy,
       },
-      tunnels: [...(config?.tunnels ?? []), ...(flags.typed ? [typedTunnel(flags.typed, flags)] : [])],
-      consent: consentOf([...(config?.allow ?? []), ...(flags.allow ?? [])]),
+      tunnels,
+      consent: consentOf([...(config?.allow ?? []), ...(flags.allow ?? [])], tunnels),
     },
     dataDir: stateDirectory(flags.dataDir ?? config?.dataDir, env),
     warnings: [...warnings, ...way.warnings],
@@ -118,9 +119,10 @@ function readCa(file: string): string {
   }
 }
 
-function consentOf(rules: string[]) {
+/** Who asks for tunnels of their own means only these: loopback is for a client whose tunnels are all the server's. */
+function consentOf(rules: string[], tunnels: WantedTunnel[]): Consent {
   try {
-    return parseAllowRules(rules);
+    return parseAllowRules(rules, { loopback: tunnels.length === 0 });
   } catch (error) {
     throw usageError((error as Error).message);
   }

@@ -26,7 +26,7 @@ function start(): void {
     server: { key },
     clientId: randomBytes(16).toString("hex"),
     tunnels: [{ kind: "HTTP", subdomain: `c${number}`, target: { host: "127.0.0.1", port: Number(port) } }],
-    consent: parseAllowRules([]),
+    consent: parseAllowRules([], { loopback: false }),
     log: createLog({ destination: { write: (line) => read(line) } }),
   });
   client.run(new AbortController().signal).catch((error: unknown) => {

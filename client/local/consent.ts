@@ -16,26 +16,38 @@ export interface Consent {
    */
   allows(address: string, port: number, host?: string): boolean;
   /**
+   * Whether there is an address, of those that this host may resolve to, that may be dialled. If not, it is not even looked up:
+   * the server could tell from the answer which names there are.
+   * @param host a name, or an address itself
+   */
+  mayAllow(host: string, port: number): boolean;
+  /**
    * Whether a UNIX socket may be dialled, and by which path.
    * @throws NodeJS.ErrnoException of "realpath" if an allowed path leads nowhere
    */
   judgeSocket(path: string): SocketVerdict;
 }
 
-/** Asked with an address in its plain spelling. */
-type Rule = (address: string, port: number, host: string) => boolean;
+interface Rule {
+  ports: readonly PortRange[];
+  /** The only one whose addresses it is about. */
+  host?: string;
+  /** The only ones that it is about. */
+  range?: AddressRanges;
+}
 
 /**
- * Reads `--allow` rules. Without any: loopback only; rules add to that.
+ * Reads `--allow` rules, which add to loopback.
  *
  * - `192.168.1.0/24`, `192.168.1.7`, `[fd00::/8]`, `nas.lan`, `any`; each with `:80,443,8000-8100` behind it for these
  *   ports alone. A hostname stands for whatever it resolves to.
  * - `unix:/run/app.sock`, `unix:/run/apps/`: UNIX sockets, which no other rule allows, `any` least of all.
  * - `none` takes loopback away: then only what other rules name.
  *
+ * @param options.loopback false: not even without `none`
  * @throws Error that lists every rule that cannot be read, one a line
  */
-export function parseAllowRules(texts: readonly string[]): Consent {
+export function parseAllowRules(texts: readonly string[], { loopback = true } = {}): Consent {
   const problems: string[] = [];
   const rules: Rule[] = [];
   const sockets: SocketRule[] = [];
@@ -48,15 +60,25 @@ export function parseAllowRules(texts: readonly string[]): Consent {
       problems.push(`--allow ${text}: ${(error as Error).message}`);
     }
   }
-  if (!texts.includes("none"))
-    rules.push(addressRule("127.0.0.0", 8, ANY_PORT), addressRule("::1", 128, ANY_PORT));
-  else if (texts.some((text) => /^any(:|$)/.test(text)))
+  const none = texts.includes("none");
+  if (none && texts.some((text) => /^any(:|$)/.test(text)))
     problems.push("--allow none and --allow any contradict each other");
+  if (loopback && !none) rules.push(addressRule("127.0.0.0", 8, ANY_PORT), addressRule("::1", 128, ANY_PORT));
   if (problems.length > 0) throw new Error(problems.join("\n"));
+  const allows = (address: string, port: number, host = address): boolean => {
+    const plain = plainAddress(dialledAddress(address));
+    const name = plainName(host);
+    return (
+      plain !== undefined &&
+      rules.some((rule) => isAbout(rule, name, port) && (rule.range === undefined || rule.range.has(plain)))
+    );
+  };
   return {
-    allows(address, port, host = address) {
-      const plain = plainAddress(dialledAddress(address));
-      return plain !== undefined && rules.some((rule) => rule(plain, port, host));
+    allows,
+    mayAllow(host, port) {
+      if (isIP(host) !== 0) return allows(host, port);
+      const name = plainName(host);
+      return rules.some((rule) => isAbout(rule, name, port));
     },
     judgeSocket: (path) => judgeSocket(path, sockets),
   };
@@ -80,12 +102,14 @@ export function expectedAllowRule(text: string): string | undefined {
  * @param ports how many, from the target's own on
  */
 export function consentTo(target: Target, ports = 1): Consent {
+  const mayAllow = (host: string, port: number): boolean =>
+    "host" in target &&
+    port >= target.port &&
+    port < target.port + ports &&
+    plainName(host) === plainName(target.host);
   return {
-    allows: (address, port, host = address) =>
-      "host" in target &&
-      port >= target.port &&
-      port < target.port + ports &&
-      plainName(host) === plainName(target.host),
+    allows: (address, port, host = address) => mayAllow(host, port),
+    mayAllow,
     judgeSocket: (path) => ({ allowed: "path" in target && path === target.path, path }),
   };
 }
@@ -112,11 +136,12 @@ const ADDRESS_LIKE = /(^|\.)(\d+|0x[0-9a-f]*)\.?$/i;
 function parseRule(text: string): Rule {
   const { subject, ports } = splitPorts(text);
   if (subject === "all") throw new Error(`${ANY_EXPECTED}, got "all"`);
-  if (subject === "any") return (_, port) => inRanges(port, ports);
+  if (subject === "any") return { ports };
   const slash = subject.indexOf("/");
   const address = slash < 0 ? subject : subject.slice(0, slash);
   if (isIP(address) === 0) {
-    if (slash < 0 && HOSTNAME.test(address) && !ADDRESS_LIKE.test(address)) return nameRule(address, ports);
+    if (slash < 0 && HOSTNAME.test(address) && !ADDRESS_LIKE.test(address))
+      return { ports, host: plainName(address) };
     throw new Error(
       `expected an address range such as 192.168.1.0/24, an address, a hostname, "any" or "none", got "${subject}"`,
     );
@@ -161,17 +186,12 @@ function parsePorts(text: string): PortRange[] {
 function addressRule(address: string, prefix: number, ports: readonly PortRange[]): Rule {
   const plain = plainAddress(address)!;
   const isMapped = isIP(address) === 6 && isIP(plain) === 4 && prefix >= 96;
-  const range = new AddressRanges([isMapped ? `${plain}/${prefix - 96}` : `${address}/${prefix}`]);
-  return (asked, port) => inRanges(port, ports) && range.has(asked);
+  return { ports, range: new AddressRanges([isMapped ? `${plain}/${prefix - 96}` : `${address}/${prefix}`]) };
 }
 
-function nameRule(name: string, ports: readonly PortRange[]): Rule {
-  const plain = plainName(name);
-  return (_, port, host) => inRanges(port, ports) && plainName(host) === plain;
-}
-
-function inRanges(port: number, ranges: readonly PortRange[]): boolean {
-  return ranges.some(({ from, to }) => port >= from && port <= to);
+/** @param name as `plainName` gives it */
+function isAbout({ ports, host }: Rule, name: string, port: number): boolean {
+  return (host === undefined || host === name) && ports.some(({ from, to }) => port >= from && port <= to);
 }
 
 function plainName(host: string): string {

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { clientSettings, type ClientFlags } from "../../client/settings.ts";
 import type { TypedTarget } from "../../client/typed-tunnel.ts";
 import { encodeAccessKey } from "../../link/access-key.ts";
@@ -12,15 +12,16 @@ import { CommandError } from "../../runtime/command-error.ts";
 import { makeCertificate } from "../support/certificates.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 
+const KEY = encodeAccessKey({
+  keyId: randomBytes(8),
+  secret: randomBytes(16),
+  host: "tunnel.example.com",
+  port: 7000,
+});
+
 /** What a tunnel's command with these options asks for. */
 function typed(typed: TypedTarget, flags: Partial<ClientFlags> = {}) {
-  const key = encodeAccessKey({
-    keyId: randomBytes(8),
-    secret: randomBytes(16),
-    host: "tunnel.example.com",
-    port: 7000,
-  });
-  const { settings } = clientSettings({ key, typed, ...flags }, {});
+  const { settings } = clientSettings({ key: KEY, typed, ...flags }, {});
   expect(settings.tunnels).toHaveLength(1);
   return settings.tunnels[0];
 }
@@ -206,4 +207,53 @@ test("a tunnel of bytes has the name, hostname and PROXY header that it was give
   expect(() => typed(tls, { hostname: "app.example.com", subdomain: "app" })).toThrow(
     "a tunnel has one address: pass --subdomain or --hostname, not both",
   );
+});
+
+/** Of ports of this machine and of another one, which are allowed. */
+function allowed(flags: Partial<ClientFlags>): string[] {
+  const { consent } = clientSettings({ key: KEY, ...flags }, {}).settings;
+  const asked: [string, number][] = [
+    ["127.0.0.1", 3000],
+    ["127.0.0.1", 22],
+    ["10.0.0.1", 80],
+  ];
+  return asked.filter(([host, port]) => consent.allows(host, port)).map((each) => each.join(":"));
+}
+
+async function fileWith(text: string): Promise<string> {
+  const file = join(await temporaryDirectory(), "client.yaml");
+  await writeFile(file, text);
+  return file;
+}
+
+describe("what the server may name", () => {
+  const typed: TypedTarget = { kind: "HTTP", target: here(3000) };
+  const TUNNELS = "tunnels: [{ type: http, target: '3000', subdomain: app }]\n";
+
+  test("with the key alone: loopback, and what --allow adds", () => {
+    expect(allowed({})).toEqual(["127.0.0.1:3000", "127.0.0.1:22"]);
+    expect(allowed({ allow: ["10.0.0.1"] })).toEqual(["127.0.0.1:3000", "127.0.0.1:22", "10.0.0.1:80"]);
+    expect(allowed({ allow: ["none"] })).toEqual([]);
+  });
+
+  test("beside a typed tunnel: nothing, or exactly what --allow names", () => {
+    expect(allowed({ typed })).toEqual([]);
+    expect(allowed({ typed, allow: ["10.0.0.1"] })).toEqual(["10.0.0.1:80"]);
+    expect(allowed({ typed, allow: ["127.0.0.1:22"] })).toEqual(["127.0.0.1:22"]);
+    expect(allowed({ typed, allow: ["none"] })).toEqual([]);
+    expect(allowed({ typed, allow: ["any"] })).toHaveLength(3);
+  });
+
+  test("beside tunnels in client.yaml: the same", async () => {
+    expect(allowed({ config: await fileWith(TUNNELS) })).toEqual([]);
+    const allow = await fileWith(`${TUNNELS}allow: ["10.0.0.1:80"]\n`);
+    expect(allowed({ config: allow })).toEqual(["10.0.0.1:80"]);
+    expect(allowed({ config: allow, allow: ["127.0.0.1:22"] })).toEqual(["127.0.0.1:22", "10.0.0.1:80"]);
+  });
+
+  test("with a client.yaml without tunnels: as with the key alone", async () => {
+    const config = await fileWith("allow: ['10.0.0.1']\n");
+    expect(allowed({ config })).toEqual(["127.0.0.1:3000", "127.0.0.1:22", "10.0.0.1:80"]);
+    expect(allowed({ config, typed })).toEqual(["10.0.0.1:80"]);
+  });
 });

@@ -96,11 +96,13 @@ export interface TestClientOptions {
 export function startTestClient(token: string, options: TestClientOptions = {}): TestClient {
   const key = decodeAccessKey(token);
   const log = recordingLog();
+  const tunnels = options.tunnels ?? [];
   const client = new TunnelClient({
     server: { key, port: options.port, plaintext: key.pin === undefined, proxy: options.proxy },
     clientId: options.clientId ?? "test-client",
-    tunnels: options.tunnels ?? [],
-    consent: parseAllowRules(options.allow ?? []),
+    tunnels,
+    // As client/settings.ts does.
+    consent: parseAllowRules(options.allow ?? [], { loopback: tunnels.length === 0 }),
     log: log.log,
     tuning: options.tuning,
   });

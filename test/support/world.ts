@@ -124,7 +124,7 @@ export async function startWorld(options: WorldOptions): Promise<World> {
     server: { key: decodeAccessKey(token), plaintext: config.grpc.tls === "off" },
     clientId: "test-client",
     tunnels,
-    consent: parseAllowRules(options.allow ?? []),
+    consent: parseAllowRules(options.allow ?? [], { loopback: tunnels.length === 0 }),
     log: clientLog.log,
   });
   const cut = new AbortController();

@@ -41,6 +41,23 @@ fuzz(
 );
 
 fuzz(
+  "a name is looked up if, and only if, one of the addresses that it might have is allowed",
+  [
+    fc.array(fc.record({ host: fc.constantFrom("10.0.0.0/8", "nas.lan", "db.lan", "any"), port: fc.nat(2) })),
+    fc.constantFrom("nas.lan", "db.lan", "other.lan"),
+    fc.nat(2),
+  ],
+  (rules, host, port) => {
+    const consent = parseAllowRules(
+      rules.map(({ host, port }) => (port === 0 ? host : `${host}:${port}`)),
+      { loopback: false },
+    );
+    const some = ["10.0.0.1", "192.0.2.1"].some((address) => consent.allows(address, port + 1, host));
+    expect(consent.mayAllow(host, port + 1)).toBe(some);
+  },
+);
+
+fuzz(
   "nothing is allowed by default but loopback",
   [
     fc.oneof(

@@ -1,5 +1,8 @@
+import { isIP } from "node:net";
 import { expect, test } from "vitest";
 import { consentTo, dialledAddress, parseAllowRules } from "../../../client/local/consent.ts";
+import { allowRuleFor } from "../../../link/byte-target.ts";
+import { parseTarget, type TcpTarget } from "../../../link/target.ts";
 
 test.each([
   ["127.0.0.1", true],
@@ -81,6 +84,65 @@ test("none takes loopback away, and leaves what is named", () => {
   const consent = parseAllowRules(["none", "127.0.0.1:3000"]);
   expect(consent.allows("127.0.0.1", 3000)).toBe(true);
   expect(consent.allows("127.0.0.1", 3001)).toBe(false);
+});
+
+test("without loopback exactly what is named is allowed", () => {
+  const nothing = parseAllowRules([], { loopback: false });
+  for (const address of ["127.0.0.1", "::1", "0.0.0.0", "10.0.0.1"])
+    expect(nothing.allows(address, 80)).toBe(false);
+  const consent = parseAllowRules(["127.0.0.1:3000", "10.0.0.1"], { loopback: false });
+  expect(consent.allows("127.0.0.1", 3000)).toBe(true);
+  expect(consent.allows("127.0.0.1", 3001)).toBe(false);
+  expect(consent.allows("10.0.0.1", 22)).toBe(true);
+  expect(parseAllowRules(["any"], { loopback: false }).allows("127.0.0.1", 80)).toBe(true);
+});
+
+test.each<[string[], string, boolean]>([
+  [[], "nas.lan", false],
+  [["none"], "nas.lan", false],
+  [["nas.lan"], "NAS.lan.", true],
+  [["nas.lan:81"], "nas.lan", false],
+  [["db.lan"], "nas.lan", false],
+  [["10.0.0.0/8"], "nas.lan", true],
+  [["10.0.0.0/8:81"], "nas.lan", false],
+  [["any:80"], "nas.lan", true],
+  [["10.0.0.0/8"], "10.1.2.3", true],
+  [["10.0.0.0/8"], "11.1.2.3", false],
+  [["127.0.0.1"], "::ffff:127.0.0.1", true],
+])("by %j, without loopback, %s might be dialled at port 80: %s", (rules, host, may) => {
+  expect(parseAllowRules(rules, { loopback: false }).mayAllow(host, 80)).toBe(may);
+});
+
+test("by default any name might lead to loopback, and what the user typed to anything", () => {
+  expect(parseAllowRules([]).mayAllow("nas.lan", 80)).toBe(true);
+  expect(parseAllowRules([]).mayAllow("10.0.0.1", 80)).toBe(false);
+  expect(consentTo({ host: "nas.lan", port: 80 }).mayAllow("nas.lan", 80)).toBe(true);
+  expect(consentTo({ host: "nas.lan", port: 80 }).mayAllow("db.lan", 80)).toBe(false);
+});
+
+test.each<[string, number, string]>([
+  ["127.0.0.1:22", 1, "127.0.0.1:22"],
+  ["https://nas.lan", 1, "nas.lan:443"],
+  ["[fd00::1]:80", 1, "[fd00::1]:80"],
+  ["[fe80::1%eth0]:80", 1, "[fe80::1]:80"],
+  ["192.168.1.40:6000", 11, "192.168.1.40:6000-6010"],
+  ["[::1]:6000", 2, "[::1]:6000-6001"],
+])("the rule that lets a server name %s and %i ports allows that: %s", (text, ports, rule) => {
+  const target = parseTarget(text) as TcpTarget;
+  expect(allowRuleFor({ target, ports })).toBe(rule);
+  const consent = parseAllowRules([rule], { loopback: false });
+  const { host, port } = target;
+  const address = isIP(host) === 0 ? "10.0.0.1" : host;
+  expect(consent.allows(address, port, host)).toBe(true);
+  expect(consent.allows(address, port + ports - 1, host)).toBe(true);
+  expect(consent.allows(address, port + ports, host)).toBe(false);
+});
+
+test("the rule that lets a server name a socket is its path", () => {
+  const rule = allowRuleFor({ target: { path: "/run/none.sock" }, ports: 1 });
+  expect(rule).toBe("unix:/run/none.sock");
+  // It is looked at.
+  expect(() => parseAllowRules([rule]).judgeSocket("/run/none.sock")).toThrow("ENOENT");
 });
 
 test("a hostname stands for whatever it resolves to, and for no other name", () => {
