@@ -1,23 +1,16 @@
-import { formatTargetRange } from "../link/byte-target.ts";
 import { TunnelError } from "../link/errors.ts";
-import type { Kind, TargetTls, Tunnel, TunnelRequest, Welcome } from "../link/messages.ts";
-import { MAX_PORT } from "../link/port-range.ts";
-import { formatTarget, parseTarget, type Target } from "../link/target.ts";
+import type { Kind, TargetTls, TunnelRequest, Welcome } from "../link/messages.ts";
+import { formatTarget, type Target } from "../link/target.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
-import { NameLookup, type Resolve } from "../runtime/name-lookup.ts";
+import { NameLookup } from "../runtime/name-lookup.ts";
 import { formatAddress } from "../runtime/net-address.ts";
 import { Backoff } from "./connection/backoff.ts";
 import type { ServerAddress } from "./connection/connect.ts";
 import { ClientSession, STEADY_MS, type ClientTuning } from "./connection/session.ts";
-import { consentTo, type Consent } from "./local/consent.ts";
-import { LocalService } from "./local/local-service.ts";
-import {
-  serveStream,
-  type FinishedExchange,
-  type FinishedRelay,
-  type LocalTunnel,
-} from "./local/serve-stream.ts";
+import type { Consent } from "./local/consent.ts";
+import { serveStream, type FinishedExchange, type FinishedRelay } from "./local/serve-stream.ts";
+import { ServedTunnels } from "./served-tunnels.ts";
 
 /** What visitors may have sent that the local services have not read: less than a server's, since one machine's take it. */
 const UNREAD_LIMIT_BYTES = 128 * 1024 * 1024;
@@ -98,8 +91,15 @@ export class TunnelClient {
   }
 
   async #runSession(signal: AbortSignal): Promise<void> {
-    const { server, clientId, tunnels, log, tuning } = this.#options;
-    const served = new Map<number, LocalTunnel>();
+    const { server, clientId, tunnels, consent, log, tuning } = this.#options;
+    const served = new ServedTunnels({
+      wanted: tunnels,
+      consent,
+      resolve: this.#names.target,
+      log,
+      onStates: (states) => session.sayStates(states),
+      lookPauseMs: tuning?.lookPauseMs,
+    });
     let onlineAt = Number.POSITIVE_INFINITY;
     const session = new ClientSession({
       server,
@@ -110,7 +110,6 @@ export class TunnelClient {
       names: this.#names,
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
-        this.#serve(served, welcome.tunnels);
         log.info(
           {
             server: formatAddress(addressOf(server)),
@@ -119,15 +118,12 @@ export class TunnelClient {
           },
           "online",
         );
-        this.#announce(welcome.tunnels);
+        served.replace(welcome.tunnels);
       },
-      onTunnels: (changed) => {
-        this.#serve(served, changed);
-        this.#announce(changed);
-      },
+      onTunnels: (changed) => served.replace(changed),
       onStream: (stream, open) =>
         serveStream(stream, open, {
-          tunnels: served,
+          tunnels: served.byId,
           finished: (exchange) => this.#logExchange(exchange),
           finishedRelay: (relay) => this.#logRelay(relay),
         }),
@@ -140,27 +136,7 @@ export class TunnelClient {
     } finally {
       if (performance.now() - onlineAt >= STEADY_MS) this.#backoff.reset();
       else if (onlineAt !== Number.POSITIVE_INFINITY) this.#backoff.ease();
-      withdraw(served);
-    }
-  }
-
-  /** Fills the map of what is served; it stays the same map, since streams look into it. */
-  #serve(served: Map<number, LocalTunnel>, tunnels: Tunnel[]): void {
-    withdraw(served);
-    for (const tunnel of tunnels) {
-      const wanted = tunnel.request === undefined ? undefined : this.#options.tunnels[tunnel.request];
-      const resolve = this.#names.target;
-      const service = wanted
-        ? typedService(wanted, resolve)
-        : mappedService(tunnel, this.#options.consent, resolve);
-      if (service instanceof LocalService) {
-        served.set(tunnel.id, { name: tunnel.name, kind: tunnel.kind, ports: tunnel.ports || 1, service });
-      } else {
-        this.#options.log.warn(
-          { tunnel: tunnel.name, target: tunnel.target },
-          `the server names an odd target: ${service}`,
-        );
-      }
+      served[Symbol.dispose]();
     }
   }
 
@@ -179,41 +155,6 @@ export class TunnelClient {
       this.#options.log.info(fields, "connection");
     else this.#options.log.warn(fields, "connection failed");
   }
-
-  #announce(tunnels: Tunnel[]): void {
-    for (const tunnel of tunnels) {
-      const { name, url } = tunnel;
-      this.#options.log.info({ tunnel: name, url, target: wholeTarget(tunnel) }, "serving");
-    }
-  }
-}
-
-function typedService({ target, targetTls, ports }: WantedTunnel, resolve: Resolve): LocalService {
-  return new LocalService({ target, targetTls, consent: consentTo(target, ports), resolve });
-}
-
-/** What the server said comes from elsewhere; a string says what is wrong with it. */
-function mappedService(tunnel: Tunnel, consent: Consent, resolve: Resolve): LocalService | string {
-  const target = parseTarget(tunnel.target);
-  if (typeof target === "string") return target;
-  if ("port" in target && target.port + (tunnel.ports ?? 0) > MAX_PORT + 1)
-    return `expected ${tunnel.ports} ports from ${target.port} on, of which the last is at most ${MAX_PORT}`;
-  try {
-    return new LocalService({ target, targetTls: tunnel.targetTls ?? undefined, consent, resolve });
-  } catch (error) {
-    return (error as Error).message;
-  }
-}
-
-/** As people read it: of several ports the last one too. */
-function wholeTarget({ target, ports }: Tunnel): string {
-  const first = parseTarget(target);
-  return typeof first === "string" ? target : formatTargetRange({ target: first, ports: ports || 1 });
-}
-
-function withdraw(served: Map<number, LocalTunnel>): void {
-  for (const { service } of served.values()) service.close();
-  served.clear();
 }
 
 function toRequest(tunnel: WantedTunnel): TunnelRequest {

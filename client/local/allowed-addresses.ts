@@ -2,6 +2,7 @@ import { type LookupAddress, lookup as systemLookup } from "node:dns";
 import { isIP } from "node:net";
 import type { TcpTarget } from "../../link/target.ts";
 import type { Resolve } from "../../runtime/name-lookup.ts";
+import { plainAddress } from "../../runtime/ip-address.ts";
 import { type Consent, dialledAddress } from "./consent.ts";
 import { notAllowed } from "./dial-failure.ts";
 
@@ -43,7 +44,22 @@ export function allowedAddresses(
     });
     callback(null, dialled);
   };
-  if (isIP(host) !== 0) process.nextTick(answer, null, [{ address: host, family: isIP(host) }]);
-  else if (/(^|\.)localhost\.?$/i.test(host)) process.nextTick(answer, null, LOOPBACK);
+  if (!consent.mayAllow(host, port)) return process.nextTick(callback, notAllowed(target, [host]), []);
+  const known = knownAddresses(host);
+  if (known) process.nextTick(answer, null, known);
   else resolve(host, { all: true }, answer);
+}
+
+/** Those of the addresses that `allowedAddresses` gives which are this machine's, as far as that shows without a lookup. */
+export function allowedLoopback({ host, port }: TcpTarget, consent: Consent): string[] {
+  return (knownAddresses(host) ?? [])
+    .filter(({ address }) => consent.allows(address, port, host))
+    .map(({ address }) => plainAddress(dialledAddress(address)) ?? "")
+    .filter((address) => address === "::1" || address.startsWith("127."));
+}
+
+/** Undefined for a name that has to be looked up. */
+function knownAddresses(host: string): LookupAddress[] | undefined {
+  if (isIP(host) !== 0) return [{ address: host, family: isIP(host) }];
+  return /(^|\.)localhost\.?$/i.test(host) ? LOOPBACK : undefined;
 }

@@ -1,9 +1,11 @@
 import { DatagramBudget } from "../../link/datagram-queue.ts";
 import type { TargetTls } from "../../link/messages.ts";
 import type { Target } from "../../link/target.ts";
+import { allowedLoopback } from "./allowed-addresses.ts";
 import { type DatagramListener, DatagramSocket } from "./datagram-socket.ts";
 import { type DialOptions, dialTarget } from "./dial-target.ts";
 import { IdleConnections } from "./idle-connections.ts";
+import { isListening, type Listeners } from "./listeners.ts";
 import { ServiceConnection } from "./service-connection.ts";
 import type { ServiceSocket } from "./service-socket.ts";
 import { ServiceTls } from "./service-tls.ts";
@@ -72,6 +74,33 @@ export class LocalService {
     const { consent, resolve } = this.#options;
     const target = this.#at(portOffset);
     return new DatagramSocket({ target, consent, resolve, budget: this.#datagrams, listener });
+  }
+
+  /** Whether the consent leaves it out wherever its name may lead: nothing needs to be looked up. */
+  get refused(): boolean {
+    const { target } = this;
+    const { consent } = this.#options;
+    if ("host" in target) return !consent.mayAllow(target.host, target.port);
+    try {
+      return !consent.judgeSocket(target.path).allowed;
+    } catch {
+      // It may be dialled, but there is nothing.
+      return false;
+    }
+  }
+
+  /** Whether somebody listens for it on this machine, as far as that shows. */
+  isAmong(listeners: Listeners): boolean {
+    const { target } = this;
+    if ("path" in target) return false;
+    const here = allowedLoopback(target, this.#options.consent);
+    return here.some((address) => isListening(listeners, address, target.port));
+  }
+
+  /** A new connection on which nothing is said, not even TLS: whether somebody takes it. */
+  knock(timeoutMs: number): ServiceSocket {
+    const { target, consent, resolve } = this.#options;
+    return dialTarget({ target, consent, resolve, timeoutMs });
   }
 
   /** Closes what is idle, and what becomes so. */

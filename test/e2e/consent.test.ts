@@ -23,7 +23,7 @@ test.each(CASES)("%s", async (_said, allow, target, status) => {
   const token = await server.addKey({ mapped: [mapped("app", "app.localhost", withPort(target))] });
   const args = allow.flatMap((rule) => ["--allow", withPort(rule)]);
   await using client = startClientProcess({ token, dataDir: await temporaryDirectory() }, args);
-  await client.logged("serving");
+  await client.logged(status === 200 ? "serving" : "online");
   const answer = await server.visit("/");
   expect(answer.status).toBe(status);
   if (status === 200) return;

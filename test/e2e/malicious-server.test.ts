@@ -110,6 +110,14 @@ const BREACHES: [name: string, mischief: (call: RawCall) => void][] = [
   ["a control message without content", (call) => call.say([{} as Control])],
   ["a message of 5 MB", (call) => call.say([], Buffer.alloc(5_000_000))],
   [
+    "two tunnels with one id",
+    (call) => call.say([{ message: "tunnels", tunnels: { tunnels: [tunnel(7), tunnel(7)] } }]),
+  ],
+  [
+    "states of tunnels, which are the client's to say",
+    (call) => call.say([{ message: "tunnelStates", tunnelStates: { tunnels: [] } }]),
+  ],
+  [
     "two thousand tunnels",
     (call) =>
       call.say([
@@ -150,6 +158,10 @@ const BAD_GREETINGS: [name: string, greet: (call: RawCall) => void][] = [
   [
     "has a Welcome of two thousand tunnels",
     (call) => call.say([welcome(Array.from({ length: 2_000 }, () => ({ target: "127.0.0.1:1" })))]),
+  ],
+  [
+    "has a Welcome with one id for two tunnels",
+    (call) => call.say([welcome([{ id: 1 }, { id: 1, request: 0 }])]),
   ],
   ["refuses without a reason that anyone knows", (call) => say(call, { code: "__proto__", message: "" })],
   ["is overloaded", (call) => say(call, { code: "overloaded", message: "Later." })],
@@ -355,6 +367,51 @@ describe("a server cannot make the client dial", () => {
     call.say([update(1, first.port), visit(6)]);
     await call.heard.message("accept", 2);
     expect(second.connections()).toBe(0);
+  });
+
+  test.each<[string, string]>([
+    ["a port of this machine", "127.0.0.1:PORT"],
+    ["it by its name", "localhost:PORT"],
+    ["it over TLS", "https://127.0.0.1:PORT"],
+    ["the very port that was typed", "127.0.0.1:TYPED"],
+    ["a name that has to be looked up", "nas.culvert.invalid:PORT"],
+  ])("%s, by a tunnel of its own beside the one that was typed", async (_name, target) => {
+    await using typed = await startLocalWeb(saying("typed"));
+    await using other = await startLocalWeb(saying("other"));
+    const added = target.replace("PORT", String(other.port)).replace("TYPED", String(typed.port));
+    const server = await RawServer.start((call) => {
+      const own = { request: 0, target: `127.0.0.1:${typed.port}` };
+      call.say([welcome([own, { name: "added", target: added }]), visit(2), visit(4, { tunnel: 2 })]);
+    });
+    await using world = withClient(server, { tunnels: [http(typed.port, "app")] });
+    const call = await world.server.call(1);
+    expect((await call.heard.message("reset")).reset).toMatchObject({ stream: 4, code: "NOT_ALLOWED" });
+    await call.heard.message("accept");
+    expect(other.connections()).toBe(0);
+    expect(typed.connections()).toBe(1);
+    const { lines } = world.client.log;
+    expect(lines.filter(({ message }) => message === "serving")).toMatchObject([
+      { target: `127.0.0.1:${typed.port}` },
+    ]);
+    const refused = lines.find(({ message }) => message.startsWith("not serving"));
+    expect(refused).toMatchObject({ level: "warn", tunnel: "added" });
+    expect(refused?.message).toContain(`--allow ${added.replace("https://", "")}`);
+  });
+
+  test("another kind of service than the one that was typed", async () => {
+    await using typed = await startLocalWeb(saying("typed"));
+    const server = await RawServer.start((call) => {
+      call.say([welcome([{ request: 0, kind: "UDP", ports: 10, target: `127.0.0.1:${typed.port}` }])]);
+      call.say([visit(2, { kind: "UDP" }), visit(4, { kind: "TCP" }), visit(6, { portOffset: 1 }), visit(8)]);
+    });
+    await using world = withClient(server, { tunnels: [http(typed.port, "app")] });
+    const call = await world.server.call(1);
+    await call.heard.message("reset", 3);
+    expect(call.heard.all("reset").map(({ reset }) => [reset.stream, reset.code])).toEqual(
+      [2, 4, 6].map((stream) => [stream, "UNSUPPORTED"]),
+    );
+    await call.heard.message("accept");
+    expect(typed.connections()).toBe(1);
   });
 
   test.each([1, 7, 4_294_967_295])("what nobody typed, as the answer to request %i", async (request) => {

@@ -106,6 +106,18 @@ test("the addresses that a name resolves to need consent, not the name", async (
   });
 });
 
+test("a name that no rule could allow is not looked up: the server would learn which names there are", async () => {
+  let lookups = 0;
+  const resolve: Resolve = () => void lookups++;
+  const target = { host: "secret.lan", port: 80 };
+  for (const rules of [[], ["other.lan"], ["10.0.0.0/8:81"]]) {
+    const consent = parseAllowRules(rules, { loopback: false });
+    const failed = await dialError({ target, consent, resolve });
+    expect(failed).toMatchObject({ code: "NOT_ALLOWED", detail: expect.stringContaining("secret.lan:80; ") });
+  }
+  expect(lookups).toBe(0);
+});
+
 test("of several addresses only those with consent are dialled", async () => {
   await using backend = await RawBackend.start();
   const asked: string[] = [];
