@@ -3,7 +3,7 @@
  * while its reader keeps up, so that distance does not slow it, within a budget that all streams of a
  * connection share, and shrinks while too much lies unread: on its connection, or in the whole process (unread-budget.ts).
  */
-import type { UnreadBudget, UnreadHolder } from "./unread-budget.ts";
+import { Holding, type UnreadBudget, type UnreadHolder } from "./unread-budget.ts";
 
 /** What a stream may send before its first credit: a page with its pictures passes without waiting for any. */
 export const INITIAL_WINDOW_BYTES = 256 * 1024;
@@ -26,14 +26,10 @@ export class WindowBudget {
   unreadBytes = 0;
 }
 
-export class ReceiveWindow implements UnreadHolder {
-  /** What the process's budget counts for this stream. */
-  heldBytes = 0;
-  readTick = 0;
-
+export class ReceiveWindow {
   readonly #connection: WindowBudget;
-  readonly #process: UnreadBudget;
-  readonly #stream: Pick<UnreadHolder, "shed">;
+  /** What the process's budget counts for this stream. */
+  readonly #holding: Holding;
   #windowBytes: number;
   /** What the other end may still send. */
   #creditBytes: number;
@@ -54,9 +50,12 @@ export class ReceiveWindow implements UnreadHolder {
     stream: Pick<UnreadHolder, "shed">;
   }) {
     this.#connection = options.connection;
-    this.#process = options.process;
-    this.#stream = options.stream;
+    this.#holding = new Holding(options.process, options.stream);
     this.#windowBytes = this.#creditBytes = options.windowBytes ?? INITIAL_WINDOW_BYTES;
+  }
+
+  get heldBytes(): number {
+    return this.#holding.heldBytes;
   }
 
   get unreadBytes(): number {
@@ -101,7 +100,7 @@ export class ReceiveWindow implements UnreadHolder {
     if (this.#ended || this.#owedBytes < this.#windowBytes / 4) return 0;
     let grant = this.#owedBytes;
     this.#owedBytes = 0;
-    if (this.#process.pressed) grant -= this.#shrink(grant, MIN_WINDOW_BYTES);
+    if (this.#holding.pressed) grant -= this.#shrink(grant, MIN_WINDOW_BYTES);
     else if (this.#connection.unreadBytes > UNREAD_BUDGET_BYTES)
       grant -= this.#shrink(grant, INITIAL_WINDOW_BYTES);
     else if (
@@ -125,11 +124,7 @@ export class ReceiveWindow implements UnreadHolder {
     this.end();
     this.#connection.unreadBytes -= this.#unreadBytes;
     this.#unreadBytes = this.#overheadBytes = this.#headBytes = 0;
-    if (this.heldBytes > 0) this.#holdOnly(0);
-  }
-
-  shed(): void {
-    this.#stream.shed();
+    this.#holding.set(0);
   }
 
   #take(bytes: number): void {
@@ -139,28 +134,16 @@ export class ReceiveWindow implements UnreadHolder {
   }
 
   #hold(): void {
-    if (this.heldBytes === 0) {
-      this.readTick = this.#process.tick;
-      this.#process.join(this);
-    }
-    const more = this.#unreadBytes + this.#overheadBytes + this.#headBytes - this.heldBytes;
-    this.heldBytes += more;
-    this.#process.add(more);
+    this.#holding.set(this.#unreadBytes + this.#overheadBytes + this.#headBytes);
   }
 
   /** Called before `bytes` of what is unread are taken off. */
   #release(bytes: number): void {
     this.#overheadBytes -= Math.ceil((this.#overheadBytes * bytes) / this.#unreadBytes);
-    this.readTick = this.#process.tick;
+    this.#holding.touch();
     // What has just been received, and is passed on at once, was never counted.
-    this.#holdOnly(this.#unreadBytes - bytes + this.#overheadBytes + this.#headBytes);
-  }
-
-  #holdOnly(bytes: number): void {
-    if (bytes >= this.heldBytes) return;
-    this.#process.giveBack(this.heldBytes - bytes);
-    this.heldBytes = bytes;
-    if (bytes === 0) this.#process.leave(this);
+    const left = this.#unreadBytes - bytes + this.#overheadBytes + this.#headBytes;
+    if (left < this.heldBytes) this.#holding.set(left);
   }
 
   #grow(): number {

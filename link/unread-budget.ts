@@ -24,9 +24,9 @@ export interface UnreadHolder {
   shed(): void;
 }
 
-/** One for each process, shared by its links. */
+/** Shared by all in a process that hold what others are to read. */
 export class UnreadBudget {
-  /** What all streams hold. */
+  /** What all of them hold. */
   heldBytes = 0;
   /** Goes up with each 1/64 of the limit that came to wait: no clock is read for it, and it stays a small integer. */
   tick = 0;
@@ -96,5 +96,46 @@ export class UnreadBudget {
    */
   #weight({ heldBytes, readTick }: UnreadHolder): number {
     return heldBytes * Math.min(1 + this.tick - readTick, TICKS);
+  }
+}
+
+/** What one party holds of a budget. */
+export class Holding implements UnreadHolder {
+  heldBytes = 0;
+  readTick = 0;
+  readonly #budget: UnreadBudget;
+  readonly #party: Pick<UnreadHolder, "shed">;
+
+  constructor(budget: UnreadBudget, party: Pick<UnreadHolder, "shed">) {
+    this.#budget = budget;
+    this.#party = party;
+  }
+
+  get pressed(): boolean {
+    return this.#budget.pressed;
+  }
+
+  /** Says how much is held now. If it is more than before, the party may be shed before this returns. */
+  set(bytes: number): void {
+    const more = bytes - this.heldBytes;
+    if (more === 0) return;
+    if (this.heldBytes === 0) {
+      this.readTick = this.#budget.tick;
+      this.#budget.join(this);
+    }
+    this.heldBytes = bytes;
+    if (more > 0) return this.#budget.add(more);
+    this.touch();
+    this.#budget.giveBack(-more);
+    if (bytes === 0) this.#budget.leave(this);
+  }
+
+  /** Some of it has just been read. */
+  touch(): void {
+    this.readTick = this.#budget.tick;
+  }
+
+  shed(): void {
+    this.#party.shed();
   }
 }
