@@ -1,4 +1,5 @@
 import type { ResetCode } from "./messages.ts";
+import type { Holding } from "./unread-budget.ts";
 
 /** Why a stream ended early: the other end's code, or `LINK_LOST` when its connection broke. */
 export type StreamFailure = ResetCode | "LINK_LOST";
@@ -11,6 +12,8 @@ export interface LinkStream {
   readonly id: number;
   /** Who is told what happens; may be replaced at any time. */
   handler: StreamHandler;
+  /** Where what is written and waits to be sent is counted, as far as it takes memory; nowhere if left out. */
+  sendHolding?: Holding | undefined;
 
   /** Answers an open with a head; `end` says that no body follows. For the end that did not open the stream. */
   accept(head: Buffer, end?: boolean): void;

@@ -1,12 +1,14 @@
 /**
- * What lies unread in this process, on all its links together: what arrived on streams, and whoever it is for has not taken
- * yet. Credit alone does not bound it, since every stream is given some unasked, and there may be many streams.
+ * What lies unread in this process: what arrived on the streams of all links together, and whoever it is for has not taken yet.
+ * Credit alone does not bound it, since every stream is given some unasked, and there may be many streams. On the server a second
+ * one counts what visitors have sent, and no stream has taken yet.
  *
  * - Relaxed: streams get the window that suits their pace.
  * - Pressed, above half of the limit: new streams start with a small window, and others shrink to that as they are
- *   read (credit.ts). What was promised before may still come.
- * - Exhausted, above the limit: streams are ended until there is room again, those first that hold much and have not been read
- *   for long. Never a link: its other streams may well be read.
+ *   read (credit.ts). What was promised before may still come. Visitors are read no further than a quarter as far ahead
+ *   (link-stream.ts).
+ * - Exhausted, above the limit: streams and visitors are ended until there is room again, those first that hold much and have not
+ *   been read for long. Never a link: its other streams may well be read.
  */
 
 /** For a server of 1 GiB that serves other things too; 8,192 stalled visitors of the small window fit in its upper half. */
@@ -38,9 +40,12 @@ export class UnreadBudget {
   /** Making room takes a look at every stream, so it makes enough for many arrivals. */
   readonly #relievedBytes: number;
   readonly #holders = new Set<UnreadHolder>();
+  readonly #onRelieved: ((shed: number) => void) | undefined;
   #relieving = false;
 
-  constructor(limitBytes = DEFAULT_UNREAD_LIMIT_BYTES) {
+  /** @param onRelieved told whenever some had to be shed, and how many */
+  constructor(limitBytes = DEFAULT_UNREAD_LIMIT_BYTES, onRelieved?: (shed: number) => void) {
+    this.#onRelieved = onRelieved;
     this.#limitBytes = limitBytes;
     this.#tickBytes = this.#untilTickBytes = limitBytes / TICKS;
     this.#pressedBytes = limitBytes / 2;
@@ -78,16 +83,20 @@ export class UnreadBudget {
     // What is shed may have things to say that are counted too.
     if (this.#relieving) return;
     this.#relieving = true;
+    let shed = 0;
     try {
       const weighed = Array.from(this.#holders, (holder) => ({ holder, weight: this.#weight(holder) }));
       weighed.sort((a, b) => b.weight - a.weight);
       for (const { holder } of weighed) {
         if (this.heldBytes <= this.#relievedBytes) break;
-        if (holder.heldBytes > 0) holder.shed();
+        if (holder.heldBytes === 0) continue;
+        holder.shed();
+        shed++;
       }
     } finally {
       this.#relieving = false;
     }
+    if (shed > 0) this.#onRelieved?.(shed);
   }
 
   /**

@@ -41,13 +41,24 @@ describe("pausing a writer", () => {
     const pair = linkPair();
     const { near, nearHandler } = await openStream(pair);
     pair.server.carrier.hold();
-    expect(near.write(Buffer.alloc(64 * KIB - 1))).toBe(true);
+    // Each chunk counts as 512 bytes more.
+    expect(near.write(Buffer.alloc(63 * KIB - 1))).toBe(true);
     expect(near.write(Buffer.alloc(1))).toBe(false);
     await nearHandler.until(({ drains }) => drains === 1);
     expect(near.write(Buffer.alloc(10))).toBe(true);
     pair.server.carrier.release();
     await roundTrip(pair.server);
     expect(nearHandler.drains).toBe(1);
+  });
+
+  test("write says false at a hundred chunks of a byte, since each takes half a kilobyte", async () => {
+    const pair = linkPair();
+    const { near, nearHandler } = await openStream(pair);
+    pair.server.carrier.hold();
+    let chunks = 1;
+    while (near.write(Buffer.alloc(1))) chunks++;
+    expect(chunks).toBe(Math.ceil((64 * KIB) / 513));
+    await nearHandler.until(({ drains }) => drains === 1);
   });
 
   test("drained does not come before there is credit, and comes when there is", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { UnreadBudget, type UnreadHolder } from "../../link/unread-budget.ts";
+import { Holding, UnreadBudget, type UnreadHolder } from "../../link/unread-budget.ts";
 
 const LIMIT = 1024 * 1024;
 
@@ -105,4 +105,26 @@ test("what is said while room is made sets off no second round", () => {
   late.take(1);
   expect(holders.some(({ wasShed }) => wasShed)).toBe(true);
   expect(budget.heldBytes).toBeLessThan(LIMIT * 2);
+});
+
+test("who had to make room is told of, with each relief", () => {
+  const shed: number[] = [];
+  const budget = new UnreadBudget(LIMIT, (count) => shed.push(count));
+  for (let i = 0; i < 64; i++) new Holder(budget).take(LIMIT / 64);
+  expect(shed).toEqual([]);
+  new Holder(budget).take(LIMIT / 64);
+  expect(shed).toEqual([9]);
+});
+
+test("a holding counts what it is set to, and goes when it is shed in the midst of that", () => {
+  const budget = new UnreadBudget(LIMIT);
+  const holding: Holding = new Holding(budget, { shed: () => holding.set(0) });
+  holding.set(LIMIT);
+  expect(budget.heldBytes).toBe(LIMIT);
+  holding.set(10);
+  expect(budget.heldBytes).toBe(10);
+  holding.set(LIMIT + 1);
+  expect([holding.heldBytes, budget.heldBytes]).toEqual([0, 0]);
+  holding.set(10);
+  expect(budget.heldBytes).toBe(10);
 });
