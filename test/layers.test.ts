@@ -8,6 +8,7 @@ const ROOT = join(import.meta.dirname, "..");
 const EVERY_EDGE = [
   "server/edge/hold.ts",
   "server/edge/request-id.ts",
+  "server/edge/reset-probe.ts",
   "server/edge/seldom-warning.ts",
   "server/routing",
   "link",

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Log } from "../../../runtime/log.ts";
 import { Tally } from "../../../runtime/tally.ts";
 import type { Route } from "../../routing/route.ts";
+import { LOOK_MS } from "../reset-probe.ts";
 import { SeldomWarning } from "../seldom-warning.ts";
 import { refusalForClientError, type ClientError } from "./client-error.ts";
 import { listen, type Address } from "./listen.ts";
@@ -35,6 +36,8 @@ export interface HttpEdgeOptions {
   limits: EdgeLimits;
   /** How long a visitor may take to read an answer that ends its connection; 5 seconds. */
   lingerMs?: number | undefined;
+  /** How often to look who has left; `LOOK_MS`. */
+  lookMs?: number | undefined;
 }
 
 /** As in the config (server/config/limits.ts). */
@@ -180,6 +183,9 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     const now = performance.now();
     for (const connection of connections.values()) connection.cutIfStalled(now, stalledTimeoutMs);
   }, stalledTimeoutMs / 10);
+  const lookTimer = setInterval(() => {
+    for (const connection of connections.values()) connection.look();
+  }, options.lookMs ?? LOOK_MS);
 
   return {
     address,
@@ -203,6 +209,7 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       await Promise.all([closed, emptied]);
       clearTimeout(timer);
       clearInterval(stallTimer);
+      clearInterval(lookTimer);
     },
   };
 }

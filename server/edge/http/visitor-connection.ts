@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { resetSocket } from "../../../link/reset-socket.ts";
 import { plainAddress } from "../../../runtime/ip-address.ts";
+import { ResetProbe } from "../reset-probe.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
 import { EXTENSIONS_TOO_LARGE, FLOOD, type Refusal } from "./refusals.ts";
 import type { TrustedProxies } from "./trusted-proxies.ts";
@@ -62,6 +63,7 @@ export class VisitorConnection {
   readonly trusted: boolean;
   readonly #limits: ConnectionLimits;
   readonly #owner: ConnectionOwner;
+  readonly #probe: ResetProbe;
   #active: Turn | undefined;
   #waiting: Turn[] = [];
   /** No further request gets a turn; those that wait still do. */
@@ -95,6 +97,7 @@ export class VisitorConnection {
     this.visitor = `${address.includes(":") ? `[${address}]` : address}:${socket.remotePort ?? 0}`;
     this.#limits = options.limits;
     this.#owner = options.owner;
+    this.#probe = new ResetProbe(socket);
     socket.on("error", ignore);
     socket.on("data", this.#onData);
     socket.on("drain", this.#onDrain);
@@ -193,6 +196,11 @@ export class VisitorConnection {
       this.#active?.visitorLeft("STALLED");
       this.cut(true);
     }
+  }
+
+  /** Looks whether the visitor is still there; to be called every `LOOK_MS`. */
+  look(): void {
+    this.#probe.look();
   }
 
   /** Ends the connection at once, since the server stops. */
