@@ -24,13 +24,14 @@ export interface Toll {
 
 /**
  * Joins a stream and a socket: bytes both ways, each at the pace of its reader, half-closes as half-closes, abrupt
- * ends abrupt. Takes over the stream's handler. The socket must have been made with `allowHalfOpen`, and nobody else
+ * ends abrupt. Takes over the stream's handler. The socket, which may be paused, must have been made with `allowHalfOpen`, and nobody else
  * may read or write it any more; it may still be connecting.
  */
 export function joinSocket(stream: LinkStream, socket: Socket, options: JoinOptions = {}): void {
   const join = new Join(stream, socket, options);
   stream.handler = join;
   if (options.early && options.early.length > 0) join.pass(options.early);
+  join.readOn();
 }
 
 const NOTHING = Buffer.alloc(0);
@@ -66,7 +67,7 @@ class Join implements StreamHandler {
     if (tolls) {
       tolls.fromSocket.onReady = () => {
         this.#unpaid = false;
-        this.#readOn();
+        this.readOn();
       };
       tolls.toSocket.onPaid = (bytes) => {
         if (this.#unpaidBytes === 0) return;
@@ -89,6 +90,10 @@ class Join implements StreamHandler {
     if (!this.#stream.write(chunk)) this.#full = true;
     if (this.#tolls?.fromSocket.spend(chunk.length) === false) this.#unpaid = true;
     if (this.#full || this.#unpaid) this.#socket.pause();
+  }
+
+  readOn(): void {
+    if (!this.#full && !this.#unpaid) this.#socket.resume();
   }
 
   // The stream's side.
@@ -123,14 +128,10 @@ class Join implements StreamHandler {
 
   drained(): void {
     this.#full = false;
-    this.#readOn();
+    this.readOn();
   }
 
   // The socket's side.
-
-  #readOn(): void {
-    if (!this.#full && !this.#unpaid) this.#socket.resume();
-  }
 
   #settle(): void {
     const bytes = this.#owedBytes;

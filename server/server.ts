@@ -10,6 +10,7 @@ import type { PublicUrl, ServerConfig } from "./config/config.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
 import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
 import { startTlsEdge } from "./edge/tcp/tls-edge.ts";
+import { SeldomWarning } from "./edge/seldom-warning.ts";
 import { UdpEdge } from "./edge/udp/udp-edge.ts";
 import {
   loadOrCreateCertificate,
@@ -32,6 +33,8 @@ const RESERVED_SHARE = 1 / 8;
 export interface ServerTuning extends ConnectionTuning {
   /** The clock by which names are kept; in milliseconds. */
   now?: () => number;
+  /** How often an edge looks whether its visitors are still there (edge/reset-probe.ts). */
+  lookMs?: number;
 }
 
 export interface TunnelServer {
@@ -53,7 +56,7 @@ export interface TunnelServer {
 export async function startServer(
   config: ServerConfig,
   log: Log,
-  { now, ...tuning }: ServerTuning = {},
+  { now, lookMs, ...tuning }: ServerTuning = {},
 ): Promise<TunnelServer> {
   const keys = new KeyRing({ dataDir: config.dataDir, configKeys: config.keys, log });
   // Refusing every client because the keys cannot be read would end them for good: better not to start.
@@ -78,7 +81,14 @@ export async function startServer(
     now,
   });
   const connections = visitorConnections(config, log);
-  const ofBytes = { holdMs: config.http.holdMs, limits: { ...config.limits, connections }, log };
+  const unreadBudget = unreadBudgetOf("unread_bytes", config.limits.unreadBytes, log);
+  const ofBytes = {
+    holdMs: config.http.holdMs,
+    limits: { ...config.limits, connections },
+    unread: unreadBudgetOf("visitor_unread_bytes", config.limits.visitorUnreadBytes, log),
+    lookMs,
+    log,
+  };
   const tcp = new TcpEdge({
     ...ofBytes,
     host: config.tcp.host,
@@ -101,6 +111,7 @@ export async function startServer(
     holdMs: config.http.holdMs,
     timeoutMs: config.http.timeoutMs,
     limits: { ...config.limits, connections },
+    lookMs,
     log,
   });
   const tls =
@@ -122,7 +133,6 @@ export async function startServer(
     await stopEdges();
     throw error;
   });
-  const unreadBudget = new UnreadBudget(config.limits.unreadBytes);
   const grpc = await startGrpcServer({
     host: config.grpc.listen.host,
     port: config.grpc.listen.port,
@@ -187,6 +197,13 @@ async function certificateOf(
   return grpc.tls === "auto"
     ? await loadOrCreateCertificate(dataDir, log)
     : await readConfiguredCertificate(grpc.tls, log);
+}
+
+function unreadBudgetOf(option: string, bytes: number, log: Log): UnreadBudget {
+  const warning = new SeldomWarning(log);
+  return new UnreadBudget(bytes, (cut) =>
+    warning.warn({ cut }, `more than limits.${option} lay unread: those who held most were cut off`),
+  );
 }
 
 /**

@@ -29,6 +29,8 @@ export interface Limits {
   streamsPerSession: number;
   /** That have come from clients, and that no visitor has read yet. */
   unreadBytes: number;
+  /** That have come from visitors at TCP ports and over TLS, and that no client has taken yet. */
+  visitorUnreadBytes: number;
 }
 
 /** What setTimeout can wait for, in a number that people recognise: 24 days. */
@@ -40,6 +42,8 @@ const count = wholeNumber({ min: 1 });
 export const durationMs = wholeNumber({ unit: "milliseconds", min: 1, max: MAX_DURATION_MS });
 /** 0 for not at all. */
 export const optionalDurationMs = wholeNumber({ unit: "milliseconds", min: 0, max: MAX_DURATION_MS });
+
+const unreadBytes = wholeNumber({ unit: "bytes", min: 4 * MIB }).default(256 * MIB);
 
 /** The `limits:` of the config. */
 export const limitOptions = z
@@ -69,7 +73,8 @@ export const limitOptions = z
     sessions_per_address: count.default(4_000),
     streams_per_session: count.default(16_000),
     // What a VPS of 1 GB has to spare.
-    unread_bytes: wholeNumber({ unit: "bytes", min: 4 * MIB }).default(256 * MIB),
+    unread_bytes: unreadBytes,
+    visitor_unread_bytes: unreadBytes,
   })
   .prefault({})
   .transform((limits): Limits => ({
@@ -88,6 +93,7 @@ export const limitOptions = z
     sessionsPerAddress: limits.sessions_per_address,
     streamsPerSession: limits.streams_per_session,
     unreadBytes: limits.unread_bytes,
+    visitorUnreadBytes: limits.visitor_unread_bytes,
   }));
 
 /** What the visitors of one tunnel may use: options of the tunnel itself, of those types that carry bytes. */

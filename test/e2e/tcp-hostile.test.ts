@@ -5,6 +5,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import { RawBackend } from "../support/raw-backend.ts";
 import { startTcpTunnel } from "../support/tcp-tunnel.ts";
+import { pour } from "../acceptance/overload-pour.ts";
+import { stable } from "../server/edge/http/edge-under-test.ts";
 
 const MIB = 1024 * 1024;
 const SOON_MS = 5_000;
@@ -200,6 +202,19 @@ test("a visitor's reset is a reset to the local service", async () => {
   visitor.abort();
   expect(await connection.untilClosed()).toBe("reset");
   expect(await tunnel.visited()).toMatchObject({ failure: "CONNECTION_LOST", detail: "ECONNRESET" });
+});
+
+test("a visitor's reset is noticed within seconds also while its local service reads nothing of what it sends", async () => {
+  await using service = await RawBackend.start((connection) => connection.pause());
+  await using tunnel = await startTcpTunnel(service.target);
+  const visitor = await tunnel.visit();
+  pour(visitor.socket);
+  await stable(() => visitor.socket.bytesWritten - visitor.socket.writableLength);
+  const startedAt = performance.now();
+  visitor.abort();
+  expect(await tunnel.visited()).toMatchObject({ failure: "CONNECTION_LOST", detail: "ECONNRESET" });
+  expect(await tunnel.client.log.logged("connection")).toMatchObject({ failure: "CONNECTION_LOST" });
+  expect(performance.now() - startedAt).toBeLessThan(SOON_MS);
 });
 
 test("a local service's reset is a reset to the visitor", async () => {

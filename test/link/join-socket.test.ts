@@ -136,6 +136,25 @@ test("a reset of the socket right behind bytes resets the stream, behind the byt
   expect(closed).toHaveLength(1);
 });
 
+test("a reset behind bytes that the stream does not read yet waits for its turn, so that none of them is lost", async () => {
+  await using backend = await RawBackend.start();
+  const { stream, peer } = await join(backend);
+  stream.stall();
+  // A few reads of the socket; what the system has taken.
+  const size = 160 * 1024;
+  await peer.send(Buffer.alloc(size));
+  await stream.until(() => stream.writtenBytes > 0);
+  peer.reset();
+  for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+  expect(stream.over).toBe(false);
+  while (!stream.over) {
+    stream.unstall();
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  expect(stream.writtenBytes).toBe(size);
+  expect(stream.wasReset?.code).toBe("CONNECTION_LOST");
+});
+
 test("a UNIX socket that its other end closes ends the stream, and does not reset it", async () => {
   const path = `${await temporaryDirectory()}/socket`;
   const server = createServer((peer) => peer.write("all", () => peer.destroy())).listen(path);

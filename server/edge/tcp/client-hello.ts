@@ -58,6 +58,11 @@ export class ClientHelloReader {
     return this.#taken.bytes;
   }
 
+  /** What the reader takes in memory. */
+  get heldBytes(): number {
+    return this.#taken.heldBytes + this.#message.heldBytes;
+  }
+
   /** Nothing is to be pushed any more once it has answered with something else than "more". */
   push(chunk: Buffer): HelloReading {
     this.#taken.add(chunk);

@@ -113,10 +113,15 @@ function octetsOf(address: string): number[] {
  * understand in two ways is refused. The same bytes get the same answer in whatever pieces they come.
  */
 export class ProxyHeaderReader {
-  #header = Buffer.allocUnsafe(MAX_LINE_BYTES);
+  #header = Buffer.allocUnsafeSlow(MAX_LINE_BYTES);
   #filledBytes = 0;
   /** Of version 2: as far as is known. */
   #wholeBytes = FIXED_BYTES;
+
+  /** What the reader takes in memory. */
+  get heldBytes(): number {
+    return this.#header.length;
+  }
 
   /** Nothing is to be pushed any more once it has answered with something else than "more". */
   push(chunk: Buffer): ProxyReading {
@@ -163,7 +168,7 @@ export class ProxyHeaderReader {
       const fault = faultOfFixedPart(header[12]!, header[13]!, blockBytes);
       if (fault !== undefined) return fault;
       this.#wholeBytes += blockBytes;
-      this.#header = Buffer.allocUnsafe(this.#wholeBytes);
+      this.#header = Buffer.allocUnsafeSlow(this.#wholeBytes);
       header.copy(this.#header);
     }
     if (header.length < this.#wholeBytes) return undefined;

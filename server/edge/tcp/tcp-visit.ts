@@ -3,6 +3,7 @@ import { TunnelError } from "../../../link/errors.ts";
 import { joinSocket } from "../../../link/join-socket.ts";
 import { resetSocket } from "../../../link/reset-socket.ts";
 import { type LinkStream, SILENT } from "../../../link/stream.ts";
+import { Holding, type UnreadBudget } from "../../../link/unread-budget.ts";
 import type { AddressRanges } from "../../../runtime/address-ranges.ts";
 import { networkOf, plainAddress } from "../../../runtime/ip-address.ts";
 import type { Log } from "../../../runtime/log.ts";
@@ -10,7 +11,9 @@ import { formatAddress } from "../../../runtime/net-address.ts";
 import type { Route } from "../../routing/route.ts";
 import { Hold } from "../hold.ts";
 import { newRequestId } from "../request-id.ts";
+import { ResetProbe } from "../reset-probe.ts";
 import { ClientHelloReader, unrecognizedName } from "./client-hello.ts";
+import { boundReadAhead, stopReading } from "./read-ahead.ts";
 import { type Endpoint, ProxyHeaderReader, writeProxyHeader } from "./proxy-header.ts";
 import type { TrafficShare, TunnelTraffic } from "./tunnel-traffic.ts";
 
@@ -28,13 +31,17 @@ export interface TcpVisitOptions {
   traffic: TunnelTraffic;
   /** How long to wait for a client that may come back. */
   holdMs: number;
-  /** How long a PROXY header and a ClientHello may take. */
+  /** How long a PROXY header and a ClientHello may take, if not `MAX_HEAD_MS`. */
   headTimeoutMs: number;
+  /** Counts what has come of all visitors, and nobody has taken. */
+  unread: UnreadBudget;
   log: Pick<Log, "info">;
   onClosed: () => void;
 }
 
 const NOTHING = Buffer.alloc(0);
+/** Both are a connection's first bytes, sent without waiting for anything: no reason to keep them for as long as a request's head. */
+const MAX_HEAD_MS = 10_000;
 
 /** One visitor's connection, and the stream that carries its bytes. */
 export class TcpVisit {
@@ -46,6 +53,9 @@ export class TcpVisit {
   readonly #options: TcpVisitOptions;
   readonly #socket: Socket;
   readonly #startedAt = performance.now();
+  readonly #probe: ResetProbe;
+  /** What has come of this visitor, and waits: for the rest of a head, for its client, for credit. */
+  readonly #holding: Holding;
   #source: Endpoint;
   #destination: Endpoint;
   /** Where it arrived. */
@@ -57,6 +67,9 @@ export class TcpVisit {
   #hold: Hold | undefined;
   #share: TrafficShare | undefined;
   #stream: LinkStream | undefined;
+  /** What had moved when that was last looked at, and when that had last changed. */
+  #movedBytes = 0;
+  #movedAt = 0;
   /** Why it ended otherwise than by itself; in the log. */
   #failure: string | undefined;
   #detail: string | undefined;
@@ -65,6 +78,9 @@ export class TcpVisit {
     const { socket } = options;
     this.#options = options;
     this.#socket = socket;
+    this.#probe = new ResetProbe(socket);
+    this.#holding = new Holding(options.unread, this);
+    boundReadAhead(socket, () => options.unread.pressed);
     this.#source = endpoint(socket.remoteAddress, socket.remotePort);
     this.#destination = endpoint(socket.localAddress, socket.localPort);
     this.#port = this.#destination.port;
@@ -87,7 +103,7 @@ export class TcpVisit {
     if (this.trusted || findRoute.kind === "TLS") {
       this.#headTimer = setTimeout(
         () => this.cut("TIMEOUT", "it did not say in time whom it wants"),
-        headTimeoutMs,
+        Math.min(headTimeoutMs, MAX_HEAD_MS),
       );
     }
     if (this.trusted) this.#readProxyHeader();
@@ -101,9 +117,31 @@ export class TcpVisit {
     resetSocket(this.#socket);
   }
 
+  /** Too much waits, of all visitors together. */
+  shed(): void {
+    this.cut("OVERLOADED", "too much lies unread (limits.visitor_unread_bytes)");
+  }
+
+  /**
+   * Looks whether the visitor is still there, and whether anything has moved lately.
+   *
+   * @param now to be called with, every `LOOK_MS`
+   */
+  look(now: number): void {
+    this.#probe.look();
+    const idleMs = this.#stream && this.#route?.limits?.idleTimeoutMs;
+    if (idleMs === undefined) return;
+    const { bytesRead, bytesWritten, writableLength } = this.#socket;
+    const moved = bytesRead + bytesWritten - writableLength;
+    if (moved !== this.#movedBytes) {
+      this.#movedBytes = moved;
+      this.#movedAt = now;
+    } else if (now - this.#movedAt >= idleMs) this.cut("IDLE");
+  }
+
   #readProxyHeader(): void {
     const reader = new ProxyHeaderReader();
-    this.#readHead(NOTHING, (chunk) => {
+    this.#readHead(reader, NOTHING, (chunk) => {
       const reading = reader.push(chunk);
       if (reading.state === "more") return true;
       if (reading.state === "refused") this.cut("BAD_PROXY_HEADER", reading.sentence);
@@ -121,7 +159,7 @@ export class TcpVisit {
     const { findRoute } = this.#options;
     if (findRoute.kind === "TCP") return this.#pass(findRoute.find, early);
     const reader = new ClientHelloReader();
-    this.#readHead(early, (chunk) => {
+    this.#readHead(reader, early, (chunk) => {
       const reading = reader.push(chunk);
       if (reading.state === "more") return true;
       if (reading.state === "refused") this.cut("BAD_CLIENT_HELLO", reading.sentence);
@@ -139,8 +177,13 @@ export class TcpVisit {
    * @param early what has been read of it
    * @param push takes a chunk; returns whether there is more to come
    */
-  #readHead(early: Buffer, push: (chunk: Buffer) => boolean): void {
-    if (early.length > 0 && !push(early)) return;
+  #readHead(reader: { readonly heldBytes: number }, early: Buffer, push: (chunk: Buffer) => boolean): void {
+    const goesOn = (chunk: Buffer): boolean => {
+      if (!push(chunk)) return false;
+      this.#holding.set(reader.heldBytes);
+      return this.#failure === undefined;
+    };
+    if (early.length > 0 && !goesOn(early)) return;
     const socket = this.#socket;
     const stop = (): void => {
       socket.off("data", read);
@@ -148,8 +191,10 @@ export class TcpVisit {
     };
     const read = (chunk: Buffer): void => {
       socket.pause();
+      // Who waits for a client holds what was read as a head, and nothing more.
+      stopReading(socket);
       stop();
-      if (!push(chunk)) return;
+      if (!goesOn(chunk)) return;
       socket.on("data", read);
       socket.on("end", ended);
       socket.resume();
@@ -172,7 +217,7 @@ export class TcpVisit {
       this.#share = share;
     }
     if (route.open) this.#open(route, route.open, early);
-    else this.#waitFor(route, () => this.#pass(find, early));
+    else this.#waitFor(route, early, () => this.#pass(find, early));
   }
 
   #noTunnel(): void {
@@ -182,9 +227,11 @@ export class TcpVisit {
     this.#socket.end(unrecognizedName(), () => this.#socket.destroy());
   }
 
-  #waitFor({ whenBack }: Route, back: () => void): void {
+  #waitFor({ whenBack }: Route, early: Buffer, back: () => void): void {
     const ms = this.#startedAt + this.#options.holdMs - performance.now();
     if (!whenBack || ms <= 0) return this.cut("OFFLINE");
+    this.#holding.set(early.buffer.byteLength);
+    if (this.#failure !== undefined) return;
     this.#hold = new Hold({
       whenBack,
       ms,
@@ -196,7 +243,7 @@ export class TcpVisit {
   #open(route: Route, open: NonNullable<Route["open"]>, early: Buffer): void {
     const socket = this.#socket;
     if (socket.destroyed) return;
-    const { proxyProtocol, limits } = route;
+    const { proxyProtocol } = route;
     const head = proxyProtocol ? writeProxyHeader(proxyProtocol, this.#source, this.#destination) : NOTHING;
     try {
       this.#stream = open({ requestId: this.requestId, visitor: this.visitor, head, end: false }, SILENT);
@@ -204,13 +251,14 @@ export class TcpVisit {
       if (!(error instanceof TunnelError)) throw error;
       return this.cut("OVERLOADED", error.message);
     }
+    this.#stream.sendHolding = this.#holding;
+    this.#holding.set(0);
+    this.#movedAt = performance.now();
     joinSocket(this.#stream, socket, {
       early,
       tolls: this.#share?.tolls,
       closed: (failure) => failure && this.#fail(failure.code, failure.detail),
     });
-    if (limits?.idleTimeoutMs !== undefined) socket.setTimeout(limits.idleTimeoutMs, () => this.cut("IDLE"));
-    socket.resume();
   }
 
   /** The first reason is the one that counts. */
@@ -218,12 +266,14 @@ export class TcpVisit {
     if (this.#failure !== undefined) return;
     this.#failure = failure;
     this.#detail = detail;
+    this.#holding.set(0);
   }
 
   #closed(): void {
     clearTimeout(this.#headTimer);
     this.#hold?.end();
     this.#share?.leave();
+    this.#holding.set(0);
     this.#options.onClosed();
     const { findRoute, log } = this.#options;
     log.info(

@@ -1,7 +1,9 @@
 import type { Socket } from "node:net";
 import { AddressRanges } from "../../../runtime/address-ranges.ts";
+import type { UnreadBudget } from "../../../link/unread-budget.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { Tally } from "../../../runtime/tally.ts";
+import { LOOK_MS } from "../reset-probe.ts";
 import { SeldomWarning } from "../seldom-warning.ts";
 import { type FindRoute, TcpVisit } from "./tcp-visit.ts";
 import { TunnelTraffic } from "./tunnel-traffic.ts";
@@ -13,13 +15,17 @@ export interface VisitorsOptions {
   /** How long a visitor waits for a client that may come back. */
   holdMs: number;
   limits: VisitorLimits;
+  /** Counts what has come of all visitors, and nobody has taken. */
+  unread: UnreadBudget;
+  /** How often to look who has left, or has been idle for too long; `LOOK_MS`. */
+  lookMs?: number | undefined;
 }
 
 /** As in the config (server/config/limits.ts). */
 export interface VisitorLimits {
   connections: number;
   connectionsPerVisitor: number;
-  /** How long a PROXY header and a ClientHello may take. */
+  /** How long a PROXY header and a ClientHello may take, at most. */
   headTimeoutMs: number;
 }
 
@@ -31,6 +37,7 @@ export class Visitors {
   readonly #visits = new Set<TcpVisit>();
   readonly #networks = new Tally();
   readonly #traffic = new TunnelTraffic();
+  #clock: NodeJS.Timeout | undefined;
   #onEmptied: (() => void) | undefined;
 
   constructor(options: VisitorsOptions) {
@@ -45,7 +52,7 @@ export class Visitors {
 
   /** @param socket just taken, and paused */
   take(socket: Socket, findRoute: FindRoute): void {
-    const { holdMs, log, limits } = this.#options;
+    const { holdMs, log, limits, unread, lookMs = LOOK_MS } = this.#options;
     const visit = new TcpVisit({
       socket,
       findRoute,
@@ -53,15 +60,20 @@ export class Visitors {
       traffic: this.#traffic,
       holdMs,
       headTimeoutMs: limits.headTimeoutMs,
+      unread,
       log,
       onClosed: () => {
         this.#visits.delete(visit);
         this.#networks.remove(visit.network);
-        if (this.#visits.size === 0) this.#onEmptied?.();
+        if (this.#visits.size > 0) return;
+        clearInterval(this.#clock);
+        this.#clock = undefined;
+        this.#onEmptied?.();
       },
     });
     this.#visits.add(visit);
     this.#networks.add(visit.network);
+    this.#clock ??= setInterval(() => this.#look(), lookMs);
     const option = this.#limitReached(visit);
     if (option === undefined) return visit.start();
     visit.cut("TOO_MANY");
@@ -77,6 +89,11 @@ export class Visitors {
     }, graceMs);
     await emptied;
     clearTimeout(timer);
+  }
+
+  #look(): void {
+    const now = performance.now();
+    for (const visit of this.#visits) visit.look(now);
   }
 
   #limitReached({ network, trusted }: TcpVisit): string | undefined {

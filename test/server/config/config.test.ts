@@ -76,6 +76,7 @@ test("without a file the defaults hold, and an empty file is the same", () => {
       sessionsPerAddress: 4_000,
       streamsPerSession: 16_000,
       unreadBytes: 268_435_456,
+      visitorUnreadBytes: 268_435_456,
     },
     keys: [],
   });
