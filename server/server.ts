@@ -1,12 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { TunnelError } from "../link/errors.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
-import { descriptorLimit } from "../runtime/descriptors.ts";
 import type { Log } from "../runtime/log.ts";
 import { formatAddress } from "../runtime/net-address.ts";
 import { ensureDirectory } from "../runtime/state-directory.ts";
 import { KeyRing } from "./access/key-ring.ts";
 import type { PublicUrl, ServerConfig } from "./config/config.ts";
+import { serverDescriptors } from "./descriptors.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
 import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
 import { startTlsEdge } from "./edge/tcp/tls-edge.ts";
@@ -18,6 +18,7 @@ import {
   type ServerCertificate,
 } from "./grpc/certificate.ts";
 import { startGrpcServer } from "./grpc/grpc-server.ts";
+import { boundedPorts } from "./sessions/bounded-ports.ts";
 import { type ConnectionTuning, serveConnection } from "./sessions/handshake.ts";
 import { Registry } from "./sessions/registry.ts";
 import type { Place } from "./routing/place.ts";
@@ -25,9 +26,6 @@ import { keyFileIn, readKeyFile } from "./store/key-file.ts";
 
 /** For the clients to hear that it was a clean end. */
 const LAST_WORDS_MS = 1_000;
-/** Descriptors that visitors leave to clients, files and listeners: so many, and more where many visitors may come. */
-const RESERVED = 64;
-const RESERVED_SHARE = 1 / 8;
 
 /** What tests make short. */
 export interface ServerTuning extends ConnectionTuning {
@@ -63,6 +61,7 @@ export async function startServer(
   await readKeyFile(keyFileIn(config.dataDir));
   await keys.refresh();
 
+  const descriptors = serverDescriptors(config.limits, log);
   const registry = new Registry({
     rules: {
       domain: config.http.domain,
@@ -72,19 +71,19 @@ export async function startServer(
       hasTls: config.tls !== undefined,
     },
     limits: config.limits,
-    opener: {
+    opener: boundedPorts(descriptors.ports, {
       open: (kind, port) => edges[kind].open(port),
       close: (kind, port) => edges[kind].close(port),
-    },
+    }),
     holdMs: config.http.holdMs,
     log,
     now,
   });
-  const connections = visitorConnections(config, log);
   const unreadBudget = unreadBudgetOf("unread_bytes", config.limits.unreadBytes, log);
   const ofBytes = {
     holdMs: config.http.holdMs,
-    limits: { ...config.limits, connections },
+    limits: config.limits,
+    descriptors: descriptors.visitors,
     unread: unreadBudgetOf("visitor_unread_bytes", config.limits.visitorUnreadBytes, log),
     lookMs,
     log,
@@ -110,7 +109,8 @@ export async function startServer(
     trustedProxies: config.http.trustedProxies,
     holdMs: config.http.holdMs,
     timeoutMs: config.http.timeoutMs,
-    limits: { ...config.limits, connections },
+    limits: config.limits,
+    descriptors: descriptors.visitors,
     lookMs,
     log,
   });
@@ -137,7 +137,7 @@ export async function startServer(
     host: config.grpc.listen.host,
     port: config.grpc.listen.port,
     certificate,
-    admit: (address) => registry.door.connected(address),
+    descriptors,
     onConnection: (carrier, peer) =>
       serveConnection(carrier, peer, {
         ...tuning,
@@ -204,22 +204,6 @@ function unreadBudgetOf(option: string, bytes: number, log: Log): UnreadBudget {
   return new UnreadBudget(bytes, (cut) =>
     warning.warn({ cut }, `more than limits.${option} lay unread: those who held most were cut off`),
   );
-}
-
-/**
- * How many connections of visitors to take. Where descriptors run out the system closes new ones without a word, and there
- * are none left to reach files and clients with either.
- */
-function visitorConnections({ limits }: ServerConfig, log: Log): number {
-  const descriptors = descriptorLimit();
-  const reserved = Math.max(RESERVED, Math.min(descriptors, limits.connections) * RESERVED_SHARE);
-  const room = Math.max(1, Math.floor(descriptors - reserved));
-  if (room >= limits.connections) return limits.connections;
-  log.warn(
-    { descriptors, connections: room },
-    "this process may open fewer files than limits.connections: visitors get what is left; raise LimitNOFILE or ulimit -n",
-  );
-  return room;
 }
 
 /**

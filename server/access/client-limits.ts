@@ -8,8 +8,6 @@ export interface SessionLimits {
 
 /** What those may use who have not been let in, or never will be. */
 export interface DoorLimits {
-  /** TCP connections of one address to the gRPC port. */
-  connectionsPerAddress: number;
   /** Calls of one address that have not been let in yet. */
   callsPerAddress: number;
   /** Calls of all addresses that have not been let in yet. */
@@ -17,8 +15,6 @@ export interface DoorLimits {
 }
 
 export const DOOR_LIMITS: Readonly<DoorLimits> = {
-  // A thousand clients with four connections each, and as many that are being replaced.
-  connectionsPerAddress: 8_192,
   // A thousand clients that start at once behind one address had up to that many on their way in; 256 turned 1,500 calls away.
   callsPerAddress: 1_024,
   calls: 4_096,

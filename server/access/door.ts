@@ -1,4 +1,3 @@
-import { networkOf } from "../../runtime/ip-address.ts";
 import type { Log } from "../../runtime/log.ts";
 import type { DoorLimits } from "./client-limits.ts";
 import { GuessLimit } from "./guess-limit.ts";
@@ -11,24 +10,11 @@ export class Door {
   readonly calls: Places;
   readonly guesses: GuessLimit;
   readonly refusals: RefusalLog;
-  readonly #connections: Places;
 
   constructor(options: { limits: DoorLimits; log: Log; now: () => number }) {
     const { limits, log, now } = options;
     this.calls = new Places(limits.callsPerAddress, limits.calls);
     this.guesses = new GuessLimit(now);
     this.refusals = new RefusalLog(log, now);
-    this.#connections = new Places(limits.connectionsPerAddress);
-  }
-
-  /** Takes a TCP connection of this address; returns what to call when it has closed. Undefined: one too many. */
-  connected(address: string): (() => void) | undefined {
-    const network = networkOf(address);
-    const leave = this.#connections.take(network);
-    if (!leave) {
-      const reason = "its address holds as many connections as one address may";
-      this.refusals.refused({ peer: address, network, code: "overloaded", reason });
-    }
-    return leave;
   }
 }

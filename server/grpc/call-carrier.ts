@@ -25,6 +25,11 @@ export class CallCarrier extends DirectCarrier {
     this.#connection?.distrust(maxBytes);
   }
 
+  /** Who calls has shown a key. `false`: there is no room for one more client. */
+  becomeClient(): boolean {
+    return this.#connection?.becomeClient() ?? true;
+  }
+
   /** It is known who calls; it stays so for this connection. */
   trust(): void {
     this.#connection?.distrust(Infinity);

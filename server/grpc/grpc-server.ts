@@ -1,6 +1,9 @@
 import { createServer, type AddressInfo, type Server as TcpServer, type Socket } from "node:net";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
 import { linkService, type WireBatch } from "../../link/contract.ts";
+import { resetSocket } from "../../link/reset-socket.ts";
+import type { DescriptorParty } from "../../runtime/descriptor-budget.ts";
+import { networkOf } from "../../runtime/ip-address.ts";
 import { CallCarrier } from "./call-carrier.ts";
 import { onHttp2Session, widenStreamWindows } from "./http2-windows.ts";
 import { TcpConnection } from "./tcp-connection.ts";
@@ -31,8 +34,8 @@ export interface GrpcServerOptions {
   port: number;
   /** PEM; undefined: no TLS */
   certificate: { cert: string; key: string } | undefined;
-  /** Asked for each TCP connection: what to call once it has closed, or undefined to refuse it. */
-  admit?: ((address: string) => (() => void) | undefined) | undefined;
+  /** What connections take, before and after they have shown a key; undefined: as many as come. */
+  descriptors?: { strangers: DescriptorParty; clients: DescriptorParty } | undefined;
   /** What tests make short. */
   handshakeMs?: number;
   /** What tests make false: whether carriers may go beneath grpc-js. */
@@ -68,19 +71,25 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   onHttp2Session(server, (session) => connections.get(peerOf(session.socket))?.speaksHttp2(session));
   const tcp = createServer({ noDelay: true }, (socket) => {
     socket.on("error", () => {});
-    const { admit, certificate, handshakeMs = MAX_IDLE_MS } = options;
-    const left = admit?.(socket.remoteAddress ?? "");
-    if (admit && !left) {
+    const { descriptors, certificate, handshakeMs = MAX_IDLE_MS } = options;
+    const network = networkOf(socket.remoteAddress ?? "");
+    const descriptor = descriptors?.strangers.take(network);
+    if (descriptors && !descriptor) {
       socket.resetAndDestroy();
       return;
     }
+    descriptor?.spare(() => resetSocket(socket));
     const peer = peerOf(socket);
-    const connection = new TcpConnection(socket, certificate ? handshakeMs : undefined);
+    const connection = new TcpConnection({
+      socket,
+      handshakeMs: certificate ? handshakeMs : undefined,
+      becomeClient: () => !descriptor || descriptors?.clients.adopt(descriptor) === true,
+    });
     connections.set(peer, connection);
     socket.once("close", () => {
       connections.delete(peer);
       connection.closed();
-      left?.();
+      descriptor?.release();
     });
     injector.injectConnection(socket);
   });

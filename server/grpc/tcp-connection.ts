@@ -10,14 +10,18 @@ const LAST_WORDS_MS = 1_000;
 export class TcpConnection {
   readonly #socket: Socket;
   readonly #handshakeTimer: NodeJS.Timeout | undefined;
+  /** `false`: there is no room for one more client. */
+  readonly becomeClient: () => boolean;
   #session: ServerHttp2Session | undefined;
   #calls = 0;
   /** What its calls have brought, and may. */
   #bytes = 0;
   #maxBytes: number | undefined;
 
-  constructor(socket: Socket, handshakeMs: number | undefined) {
+  constructor(options: { socket: Socket; handshakeMs: number | undefined; becomeClient: () => boolean }) {
+    const { socket, handshakeMs } = options;
     this.#socket = socket;
+    this.becomeClient = options.becomeClient;
     if (handshakeMs !== undefined) this.#handshakeTimer = setTimeout(() => socket.destroy(), handshakeMs);
   }
 

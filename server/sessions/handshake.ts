@@ -57,6 +57,8 @@ export interface HandshakeOptions extends ConnectionTuning {
 export interface Caller extends Carrier {
   /** Cuts the connection if it brings more than this before `trust`. */
   distrust?(maxBytes: number): void;
+  /** Who calls has shown a key. `false`: there is no room for one more client. */
+  becomeClient?(): boolean;
   /** It is known who calls. */
   trust?(): void;
 }
@@ -133,6 +135,7 @@ function greetCaller(
     try {
       const key = await admit(hello, network, options);
       if (link.closed) return;
+      if (carrier.becomeClient?.() === false) throw noRoom();
       session = join(hello, key, registry);
       if (!session) {
         const { clientId, wanted } = hello;
@@ -267,6 +270,13 @@ function welcomeTo(session: Session, hello: Hello) {
     streamCredit: INITIAL_WINDOW_BYTES,
     features: FEATURES,
   };
+}
+
+function noRoom(): TunnelError {
+  return new TunnelError(
+    "overloaded",
+    "The server has no room for one more connection of a client. Its owner can give it more descriptors: LimitNOFILE= or ulimit -n.",
+  );
 }
 
 function unexpected(message: SessionMessage): TunnelError {

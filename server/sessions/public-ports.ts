@@ -11,7 +11,7 @@ export interface PortOpener {
   /**
    * Opens a public port.
    *
-   * @throws NodeJS.ErrnoException as `listen` does
+   * @throws NodeJS.ErrnoException as `listen` does, TunnelError
    */
   open(kind: PortKind, port: number): Promise<void>;
   /** Takes no new visitors at it. */
@@ -187,6 +187,7 @@ function* portsToTry(
 
 /** listen(2), ip(7). */
 function refusal(kind: PortKind, port: number, error: NodeJS.ErrnoException): TunnelError {
+  if (error instanceof TunnelError) return error;
   if (error.code === "EACCES") {
     return new TunnelError(
       "name_refused",

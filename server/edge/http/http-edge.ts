@@ -1,5 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import type { Socket } from "node:net";
+import type { Descriptor, DescriptorParty } from "../../../runtime/descriptor-budget.ts";
+import { plainAddress } from "../../../runtime/ip-address.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { Tally } from "../../../runtime/tally.ts";
 import type { Route } from "../../routing/route.ts";
@@ -7,6 +9,7 @@ import { LOOK_MS } from "../reset-probe.ts";
 import { SeldomWarning } from "../seldom-warning.ts";
 import { refusalForClientError, type ClientError } from "./client-error.ts";
 import { listen, type Address } from "./listen.ts";
+import { peerOf, type Peer } from "./forwarding.ts";
 import { refuseInput } from "./refused-input.ts";
 import { OpenRequests, type RequestLimits } from "./open-requests.ts";
 import { NO_CONNECT } from "./refusals.ts";
@@ -34,6 +37,8 @@ export interface HttpEdgeOptions {
   /** How long the head of an answer may take after the last byte of the request. */
   timeoutMs: number;
   limits: EdgeLimits;
+  /** What visitors share with those of other edges. */
+  descriptors: DescriptorParty;
   /** How long a visitor may take to read an answer that ends its connection; 5 seconds. */
   lingerMs?: number | undefined;
   /** How often to look who has left; `LOOK_MS`. */
@@ -65,7 +70,7 @@ const KIB = 1024;
 
 /** @throws Error that says which option to change if the port cannot be listened on */
 export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge> {
-  const { log, limits, holdMs, timeoutMs } = options;
+  const { log, limits, descriptors, holdMs, timeoutMs } = options;
   const { headTimeoutMs, stalledTimeoutMs } = limits;
   const rules = { maxFields: limits.headFields, defaultHost: options.domain };
   const connectionLimits = {
@@ -111,7 +116,6 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
   });
   // Node would drop further fields without a word; they are counted in the check.
   server.maxHeadersCount = 0;
-  server.maxConnections = limits.connections;
 
   const owner: ConnectionOwner = {
     flooded: (connection, refusal) => refuseInput(connection, refusal, log),
@@ -121,22 +125,33 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       if (connections.size === 0) onEmptied?.();
     },
   };
-  server.on("connection", (socket: Socket) => {
-    const connection = new VisitorConnection({ socket, limits: connectionLimits, proxies, owner });
-    const { peer, trusted } = connection;
-    // One that goes back to a parser (without-upgrade.ts) is here already, and counted.
-    if (!connections.has(socket)) connectionsOf.add(peer.network);
-    connections.set(socket, connection);
-    if (connectionsOf.of(peer.network) > limits.connectionsPerVisitor && !trusted) {
-      socket.destroy();
-      warnings.warn(
-        { visitor: peer.address },
-        "a visitor's connection was closed: limits.connections_per_visitor",
-      );
+  const refuse = (visitor: string, option: string): undefined =>
+    void warnings.warn({ visitor }, `a visitor's connection was closed: limits.${option}`);
+  /** Undefined: there is no room for one more of this visitor's, not even if an idle connection is closed for it. */
+  const admit = ({ address, network }: Peer, trusted: boolean): Descriptor | undefined => {
+    if (!trusted && connectionsOf.of(network) >= limits.connectionsPerVisitor)
+      return refuse(address, "connections_per_visitor");
+    if (connections.size >= limits.connections) {
+      refuse(address, "connections");
+      if (!descriptors.closeSpare()) return undefined;
     }
-  });
-  server.on("drop", () => {
-    warnings.warn({}, "a visitor's connection was closed: limits.connections");
+    return descriptors.take(trusted ? undefined : network);
+  };
+  server.on("connection", (socket: Socket) => {
+    const peer = peerOf(plainAddress(socket.remoteAddress ?? "") ?? "0.0.0.0");
+    const trusted = proxies.trusts(peer.address);
+    // One that goes back to a parser (without-upgrade.ts) is here already.
+    const before = connections.get(socket);
+    const descriptor = before?.descriptor ?? admit(peer, trusted);
+    if (!descriptor) {
+      socket.destroy();
+      return;
+    }
+    if (!before) connectionsOf.add(peer.network);
+    connections.set(
+      socket,
+      new VisitorConnection({ socket, peer, trusted, descriptor, limits: connectionLimits, owner }),
+    );
   });
 
   const visit = (request: IncomingMessage, response: ServerResponse): void => {

@@ -1,10 +1,9 @@
 import type { Socket } from "node:net";
 import { resetSocket } from "../../../link/reset-socket.ts";
-import { plainAddress } from "../../../runtime/ip-address.ts";
+import type { Descriptor } from "../../../runtime/descriptor-budget.ts";
 import { ResetProbe } from "../reset-probe.ts";
-import { peerOf, type Peer } from "./forwarding.ts";
+import type { Peer } from "./forwarding.ts";
 import { EXTENSIONS_TOO_LARGE, FLOOD, type Refusal } from "./refusals.ts";
-import type { TrustedProxies } from "./trusted-proxies.ts";
 import { VisitorOutput } from "./visitor-output.ts";
 
 /**
@@ -61,6 +60,8 @@ export class VisitorConnection {
   readonly visitor: string;
   /** The other end is believed when it says who asks. */
   readonly trusted: boolean;
+  /** It can be spared while no request has its turn. */
+  readonly descriptor: Descriptor;
   readonly #limits: ConnectionLimits;
   readonly #owner: ConnectionOwner;
   readonly #probe: ResetProbe;
@@ -84,16 +85,19 @@ export class VisitorConnection {
 
   constructor(options: {
     socket: Socket;
+    peer: Peer;
+    trusted: boolean;
+    descriptor: Descriptor;
     limits: ConnectionLimits;
-    proxies: TrustedProxies;
     owner: ConnectionOwner;
   }) {
-    const { socket } = options;
+    const { socket, peer } = options;
     this.socket = socket;
     this.output = new VisitorOutput(socket);
-    this.peer = peerOf(plainAddress(socket.remoteAddress ?? "") ?? "0.0.0.0");
-    const { address } = this.peer;
-    this.trusted = options.proxies.trusts(address);
+    this.peer = peer;
+    this.trusted = options.trusted;
+    this.descriptor = options.descriptor;
+    const { address } = peer;
     this.visitor = `${address.includes(":") ? `[${address}]` : address}:${socket.remotePort ?? 0}`;
     this.#limits = options.limits;
     this.#owner = options.owner;
@@ -103,6 +107,7 @@ export class VisitorConnection {
     socket.on("drain", this.#onDrain);
     socket.on("end", this.#onEnd);
     socket.on("close", this.#onClose);
+    this.descriptor.spare(this.#giveWay);
   }
 
   /** Queues a request's turn; dropped when the connection is about to end. */
@@ -116,6 +121,7 @@ export class VisitorConnection {
     } else {
       this.#active = turn;
       this.#requestBytes = 0;
+      this.descriptor.needed();
       turn.begin();
     }
   }
@@ -130,7 +136,7 @@ export class VisitorConnection {
       return;
     }
     const next = this.#waiting.shift();
-    if (!next) return;
+    if (!next) return this.descriptor.spare(this.#giveWay);
     this.#readOn();
     this.#active = next;
     this.#requestBytes = 0;
@@ -247,6 +253,8 @@ export class VisitorConnection {
     }
   };
 
+  readonly #giveWay = (): void => void this.socket.destroy();
+
   readonly #onDrain = (): void => {
     this.#active?.writable();
     this.#readOn();
@@ -270,6 +278,7 @@ export class VisitorConnection {
     const turn = this.#active;
     this.#active = undefined;
     turn?.visitorLeft();
+    this.descriptor.release();
     this.#owner.closed(this);
   };
 

@@ -1,6 +1,7 @@
 import type { Socket } from "node:net";
 import { AddressRanges } from "../../../runtime/address-ranges.ts";
 import type { UnreadBudget } from "../../../link/unread-budget.ts";
+import type { DescriptorParty } from "../../../runtime/descriptor-budget.ts";
 import type { Log } from "../../../runtime/log.ts";
 import { Tally } from "../../../runtime/tally.ts";
 import { LOOK_MS } from "../reset-probe.ts";
@@ -19,6 +20,8 @@ export interface VisitorsOptions {
   unread: UnreadBudget;
   /** How often to look who has left, or has been idle for too long; `LOOK_MS`. */
   lookMs?: number | undefined;
+  /** What visitors share with those of other edges. */
+  descriptors: DescriptorParty;
 }
 
 /** As in the config (server/config/limits.ts). */
@@ -52,7 +55,7 @@ export class Visitors {
 
   /** @param socket just taken, and paused */
   take(socket: Socket, findRoute: FindRoute): void {
-    const { holdMs, log, limits, unread, lookMs = LOOK_MS } = this.#options;
+    const { holdMs, log, limits, unread, descriptors, lookMs = LOOK_MS } = this.#options;
     const visit = new TcpVisit({
       socket,
       findRoute,
@@ -65,6 +68,7 @@ export class Visitors {
       onClosed: () => {
         this.#visits.delete(visit);
         this.#networks.remove(visit.network);
+        descriptor?.release();
         if (this.#visits.size > 0) return;
         clearInterval(this.#clock);
         this.#clock = undefined;
@@ -75,8 +79,13 @@ export class Visitors {
     this.#networks.add(visit.network);
     this.#clock ??= setInterval(() => this.#look(), lookMs);
     const option = this.#limitReached(visit);
-    if (option === undefined) return visit.start();
-    visit.cut("TOO_MANY");
+    const descriptor =
+      option === undefined
+        ? descriptors.take(visit.trusted ? undefined : visit.network)
+        : undefined;
+    if (descriptor) return visit.start();
+    visit.cut("TOO_MANY", option === undefined ? "descriptors are short" : `limits.${option}`);
+    if (option === undefined) return;
     this.warnings.warn({ visitor: visit.visitor }, `a visitor's connection was closed: limits.${option}`);
   }
 

@@ -3,9 +3,9 @@ import http2 from "node:http2";
 import { connect, type Socket } from "node:net";
 import tls from "node:tls";
 import { gzipSync } from "node:zlib";
-import { describe, expect, test } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { linkService } from "../../../link/contract.ts";
-import { Places } from "../../../server/access/places.ts";
+import { divideDescriptors } from "../../../runtime/descriptor-budget.ts";
 import type { CallCarrier } from "../../../server/grpc/call-carrier.ts";
 import { type GrpcServerOptions, startGrpcServer } from "../../../server/grpc/grpc-server.ts";
 import { makeCertificate } from "../../support/certificates.ts";
@@ -90,34 +90,68 @@ test("a port in use is named, and the option that sets it", async () => {
 });
 
 describe("TCP connections", () => {
-  test("beyond what may come in are refused, and one that closes makes room", async () => {
-    const places = new Places(2);
-    const left: (() => void)[] = [];
+  /** Room for three strangers of one address, and for a client. */
+  const scarce = () =>
+    divideDescriptors({
+      descriptors: 6,
+      shares: { strangers: { guaranteed: 1 / 2, most: 4 }, clients: { guaranteed: 1 / 4, most: 1 } },
+      onShort() {},
+    });
+
+  test.each([["without TLS"], ["over TLS"]])(
+    "that have shown no key go for new ones, the eldest first, %s",
+    async (how) => {
+      const secure = how === "over TLS";
+      const certificate = secure ? await makeCertificate() : undefined;
+      const descriptors = scarce();
+      await using port = await startPort({ certificate, descriptors });
+      const scheme = secure ? "https" : "http";
+      // With an HTTP/2 session, and without.
+      const eldest = http2
+        .connect(`${scheme}://127.0.0.1:${port.server.port}`, { rejectUnauthorized: false })
+        .on("error", () => {});
+      await once(eldest, "connect");
+      const second = await port.dial();
+      const later = [await port.dial(), await port.dial()];
+      await closed(eldest);
+      later.push(await port.dial());
+      await closed(second);
+      expect(descriptors.strangers.held).toBe(3);
+      expect(later.map(({ destroyed }) => destroyed)).toEqual([false, false, false]);
+      for (const socket of later) socket.destroy();
+      await vi.waitFor(() => expect(descriptors.strangers.held).toBe(0));
+    },
+  );
+
+  test("that have shown a key stay, as many as there is room for", async () => {
+    const descriptors = scarce();
+    const carriers: CallCarrier[] = [];
+    let arrived: () => void = () => {};
     await using port = await startPort({
-      admit(address) {
-        expect(address).toBe("127.0.0.1");
-        const leave = places.take(address);
-        return (
-          leave &&
-          (() => {
-            leave();
-            left.shift()?.();
-          })
-        );
+      descriptors,
+      onConnection(carrier) {
+        carriers.push(reading(carrier));
+        arrived();
       },
     });
-    const [first] = [await port.dial(), await port.dial()];
-    const refused = connect(port.server.port, "127.0.0.1").on("error", () => {});
-    await closed(refused);
-    expect(refused.bytesRead).toBe(0);
-
-    const free = new Promise<void>((resolve) => left.push(resolve));
-    first.destroy();
-    await free;
-    const next = await port.dial();
-    next.write("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0");
-    // Its SETTINGS: it is served.
-    await once(next, "data");
+    const call = async (): Promise<http2.ClientHttp2Session> => {
+      const there = new Promise<void>((resolve) => (arrived = resolve));
+      const { session } = port.call();
+      await there;
+      return session;
+    };
+    const [known, refused] = [await call(), await call()];
+    expect(carriers.map((carrier) => carrier.becomeClient())).toEqual([true, false]);
+    // A second call of one that is known takes nothing.
+    expect(carriers[0]!.becomeClient()).toBe(true);
+    const gone = closed(refused);
+    for (let i = 0; i < 8; i++) await port.dial();
+    await gone;
+    await new Promise((resolve, reject) => {
+      known.ping((error) => (error ? reject(error) : resolve(undefined)));
+    });
+    known.destroy();
+    await vi.waitFor(() => expect(descriptors.clients.held).toBe(0));
   });
 
   test("that never finish their TLS handshake are closed, and one that has stays", async () => {

@@ -8,6 +8,7 @@ import {
 } from "../../../../server/edge/http/http-edge.ts";
 import { limitOptions } from "../../../../server/config/limits.ts";
 import type { Route } from "../../../../server/routing/route.ts";
+import { descriptorsForAll } from "../../../support/descriptors.ts";
 import { FakeRoute } from "../../../support/fake-route.ts";
 import { RawVisitor } from "../../../support/raw-visitor.ts";
 
@@ -54,6 +55,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       holdMs: 0,
       timeoutMs: 120_000,
       limits: { ...limitOptions.parse({}), ...limits },
+      descriptors: descriptorsForAll(),
       log: { info, warn: info },
       ...options,
     });
