@@ -10,10 +10,13 @@ export interface DescriptorShare {
 }
 
 /**
- * So many times what it leaves free an owner may hold: three quarters where it is alone, and where nine want as much as they
- * can get, a part in 28 stays free for those who hold little.
+ * The last quarter of what is kept for a party is for owners that hold few, the fewer the less is left: a browser opens six. It takes
+ * 86 of them to use up a thousand, and as many more for each thousand more.
  */
-const TIMES_FREE = 3;
+const LAST = 1 / 4;
+const FEW = 8;
+/** Of the pool an owner borrows while it holds less than so many times what it leaves. */
+const TIMES_LEFT = 3;
 
 /** Told whenever somebody got none, or only since another was closed. */
 type OnShort<Name> = (name: Name, owner: string | undefined) => void;
@@ -28,20 +31,13 @@ export function divideDescriptors<Name extends string>(options: {
   onShort: OnShort<Name>;
 }): Record<Name, DescriptorParty> {
   const { descriptors, onShort } = options;
-  const all: Party[] = [];
+  const shares = Object.entries<DescriptorShare>(options.shares);
+  const kept = shares.map(([, { guaranteed }]) => Math.floor(descriptors * guaranteed));
+  const pool = new Pool(descriptors - kept.reduce((sum, each) => sum + each, 0));
   const views: Partial<Record<Name, DescriptorParty>> = {};
-  for (const [name, { guaranteed, most = Infinity }] of Object.entries<DescriptorShare>(options.shares)) {
-    const party: Party = {
-      all,
-      descriptors,
-      guaranteed: Math.floor(descriptors * guaranteed),
-      most,
-      owners: new Tally(),
-      spare: new EldestOfLargest(),
-      spareLast: new EldestOfLargest(),
-      onShort: (owner) => onShort(name as Name, owner),
-    };
-    all.push(party);
+  for (const [i, [name, { most = Infinity }]] of shares.entries()) {
+    const party = new Party({ pool, kept: kept[i]!, most, onShort: (owner) => onShort(name as Name, owner) });
+    pool.parties.push(party);
     views[name as Name] = new DescriptorParty(party);
   }
   return views as Record<Name, DescriptorParty>;
@@ -56,12 +52,12 @@ export class DescriptorParty {
   }
 
   get held(): number {
-    return heldBy(this.#party);
+    return this.#party.held;
   }
 
   /** How many more it may have; those that others would have to give back are among them. */
   get left(): number {
-    return leftFor(this.#party);
+    return this.#party.left;
   }
 
   /**
@@ -70,7 +66,8 @@ export class DescriptorParty {
    * @param owner one of many that share what the party has, such as an address; undefined: whoever may have all of it
    */
   take(owner?: string): Descriptor | undefined {
-    return makeRoom(this.#party, owner) ? new Descriptor(this.#party, owner) : undefined;
+    const source = this.#party.makeRoom(owner);
+    return source && new Descriptor(this.#party, owner, source);
   }
 
   /** Takes over one of another party. `false`: there is no room for it here, and it stays where it was. */
@@ -80,20 +77,20 @@ export class DescriptorParty {
 
   /** Closes one that can be spared: the eldest of the owner who has most of these. */
   closeSpare(): boolean {
-    return closeSpare(this.#party, undefined);
+    return this.#party.closeSpare();
   }
 }
 
-/** One that is taken, from the system and from its party's part. */
+/** One that is taken. */
 export class Descriptor {
   readonly #owner: string | undefined;
   #party: Party | undefined;
   #spare: Member<Spare> | undefined;
 
-  constructor(party: Party, owner: string | undefined) {
+  constructor(party: Party, owner: string | undefined, source: Source) {
     this.#owner = owner;
     this.#party = party;
-    party.owners.add(owner ?? NOBODY);
+    party.add(owner, source);
   }
 
   /**
@@ -102,19 +99,19 @@ export class Descriptor {
    * @param close gives it back to the system before it returns
    */
   spare(close: () => void): void {
-    if (!this.#party || this.#spare) return;
-    this.#spare = this.#spares(this.#party).add(this.#owner ?? NOBODY, { descriptor: this, close });
+    if (this.#party && !this.#spare)
+      this.#spare = this.#party.addSpare(this.#owner, { descriptor: this, close });
   }
 
   needed(): void {
-    if (this.#party && this.#spare) this.#spares(this.#party).remove(this.#spare);
+    if (this.#spare) this.#party?.removeSpare(this.#owner, this.#spare);
     this.#spare = undefined;
   }
 
   /** It is closed; may be said more than once. */
   release(): void {
     this.needed();
-    this.#party?.owners.remove(this.#owner ?? NOBODY);
+    this.#party?.remove(this.#owner);
     this.#party = undefined;
   }
 
@@ -122,21 +119,18 @@ export class Descriptor {
     const from = this.#party;
     if (!from || from === party) return from !== undefined;
     const close = this.#spare?.value.close;
-    this.release();
-    const moved = makeRoom(party, this.#owner);
-    this.#party = moved ? party : from;
-    this.#party.owners.add(this.#owner ?? NOBODY);
-    if (!moved && close) this.spare(close);
-    return moved;
-  }
-
-  #spares(party: Party): EldestOfLargest<Spare> {
-    return this.#owner === undefined ? party.spareLast : party.spare;
+    this.needed();
+    const had = from.remove(this.#owner);
+    const source = party.makeRoom(this.#owner);
+    this.#party = source ? party : from;
+    this.#party.add(this.#owner, source ?? had);
+    if (!source && close) this.spare(close);
+    return source !== undefined;
   }
 }
 
-/** Whoever may have all of its party's is nobody in particular. */
-const NOBODY = "";
+/** Where one comes from: what is kept for its party, or the pool. */
+type Source = "kept" | "borrowed";
 
 /** One that can be spared. */
 interface Spare {
@@ -144,74 +138,138 @@ interface Spare {
   close: () => void;
 }
 
-interface Party {
-  /** Itself, and all the others. */
-  readonly all: readonly Party[];
-  /** Of all parties. */
-  readonly descriptors: number;
-  readonly guaranteed: number;
-  readonly most: number;
-  readonly owners: Tally;
-  readonly spare: EldestOfLargest<Spare>;
+/** What is kept for none of the parties. */
+class Pool {
+  /** In the order in which they give way. */
+  readonly parties: Party[] = [];
+  free: number;
+
+  constructor(size: number) {
+    this.free = size;
+  }
+}
+
+/** Whoever may have all of its party's is nobody in particular. */
+const NOBODY = "";
+
+class Party {
+  readonly #pool: Pool;
+  readonly #kept: number;
+  readonly #most: number;
+  readonly #onShort: (owner: string | undefined) => void;
+  readonly #owners = new Tally();
+  readonly #spare = new EldestOfLargest<Spare>();
   /** Those without an owner go after all others. */
-  readonly spareLast: EldestOfLargest<Spare>;
-  readonly onShort: (owner: string | undefined) => void;
-}
+  readonly #spareLast = new EldestOfLargest<Spare>();
+  /** Of those that are kept for it. */
+  #free: number;
+  #borrowed = 0;
 
-/** Sees to it that there is room for one more of this owner's. */
-function makeRoom(party: Party, owner: string | undefined): boolean {
-  if (mayHave(party, owner, leftFor(party))) {
-    if (freeFor(party) >= 1) return true;
-    party.onShort(owner);
-    return closeBorrowed(party);
+  constructor(options: {
+    pool: Pool;
+    kept: number;
+    most: number;
+    onShort: (owner: string | undefined) => void;
+  }) {
+    this.#pool = options.pool;
+    this.#most = options.most;
+    this.#kept = options.kept;
+    this.#free = options.kept;
+    this.#onShort = options.onShort;
   }
-  party.onShort(owner);
-  // Who has too much already makes room by itself.
-  const isGreedy = !mayHave(party, owner, leftFor(party) + 1);
-  return closeSpare(party, isGreedy ? owner : undefined);
-}
 
-function mayHave({ owners }: Party, owner: string | undefined, left: number): boolean {
-  return left >= 1 && (owner === undefined || owners.of(owner) < TIMES_FREE * left);
-}
-
-function heldBy({ owners }: Party): number {
-  return owners.total;
-}
-
-/** What the party may still take without anyone's giving back. */
-function freeFor(party: Party): number {
-  let free = party.descriptors;
-  for (const each of party.all) free -= each === party ? heldBy(each) : Math.max(heldBy(each), each.guaranteed);
-  return free;
-}
-
-function leftFor(party: Party): number {
-  let left = freeFor(party);
-  for (const other of party.all) {
-    if (other === party) break;
-    left += borrowedBy(other);
+  get held(): number {
+    return this.#owners.total;
   }
-  return Math.min(left, party.most - heldBy(party));
-}
 
-/** What can be had back. */
-function borrowedBy(party: Party): number {
-  const { guaranteed, spare, spareLast } = party;
-  return Math.min(spare.size + spareLast.size, Math.max(0, heldBy(party) - guaranteed));
-}
-
-function closeBorrowed(party: Party): boolean {
-  for (const other of party.all) {
-    if (other === party) break;
-    if (borrowedBy(other) > 0) return closeSpare(other, undefined);
+  get left(): number {
+    const fromOthers = this.#lenders().reduce((sum, other) => sum + other.#returnable, 0);
+    return Math.min(this.#free + this.#pool.free + fromOthers, this.#most - this.held);
   }
-  return false;
-}
 
-function closeSpare({ spare, spareLast }: Party, owner: string | undefined): boolean {
-  const eldest = spare.eldest(owner) ?? (owner === undefined ? spareLast.eldest() : undefined);
-  eldest?.close();
-  eldest?.descriptor.release();
-  return eldest !== undefined;
+  /** Sees to it that there is room for one more of this owner's; it is to be added then. */
+  makeRoom(owner: string | undefined): Source | undefined {
+    const { left } = this;
+    const source = this.#sourceFor(owner, left, this.#free);
+    if (source === "kept") return source;
+    if (source === "borrowed") {
+      if (this.#pool.free > 0) return source;
+      this.#onShort(owner);
+      this.#lenders()
+        .find((other) => other.#returnable > 0)
+        ?.closeSpare();
+      return source;
+    }
+    this.#onShort(owner);
+    const borrowed = this.#borrowed;
+    // Who has too many to get the last one makes room by itself, and not at the cost of others.
+    const isGreedy = this.#sourceFor(owner, Math.max(1, left), Math.max(1, this.#free)) === undefined;
+    if (!this.closeSpare(isGreedy ? owner : undefined)) return undefined;
+    return this.#borrowed < borrowed ? "borrowed" : "kept";
+  }
+
+  add(owner: string | undefined, source: Source): void {
+    this.#owners.add(owner ?? NOBODY);
+    this.#move(source, 1);
+  }
+
+  /** What is borrowed is given back first, but not before the last quarter is free again: others would use that up bit by bit. */
+  remove(owner: string | undefined): Source {
+    this.#owners.remove(owner ?? NOBODY);
+    const source = this.#borrowed > 0 && this.#free >= this.#kept * LAST ? "borrowed" : "kept";
+    this.#move(source, -1);
+    return source;
+  }
+
+  addSpare(owner: string | undefined, spare: Spare): Member<Spare> {
+    return this.#sparesOf(owner).add(owner ?? NOBODY, spare);
+  }
+
+  removeSpare(owner: string | undefined, spare: Member<Spare>): void {
+    this.#sparesOf(owner).remove(spare);
+  }
+
+  /** @param owner of whom it must be; of anyone if left out */
+  closeSpare(owner?: string): boolean {
+    const eldest = this.#spare.eldest(owner) ?? (owner === undefined ? this.#spareLast.eldest() : undefined);
+    eldest?.close();
+    eldest?.descriptor.release();
+    return eldest !== undefined;
+  }
+
+  #move(source: Source, by: 1 | -1): void {
+    if (source === "kept") this.#free -= by;
+    else {
+      this.#borrowed += by;
+      this.#pool.free -= by;
+    }
+  }
+
+  /**
+   * Where one more of this owner's would come from.
+   *
+   * @param left for the party
+   * @param free of what is kept for it
+   */
+  #sourceFor(owner: string | undefined, left: number, free: number): Source | undefined {
+    if (left < 1) return undefined;
+    const has = owner === undefined ? 0 : this.#owners.of(owner);
+    if (free >= 1 && free > this.#kept * LAST * Math.min(1, has / FEW)) return "kept";
+    return left > free && has < TIMES_LEFT * left ? "borrowed" : undefined;
+  }
+
+  /** Those who give way to this party. */
+  #lenders(): Party[] {
+    const { parties } = this.#pool;
+    return parties.slice(0, parties.indexOf(this));
+  }
+
+  /** What it has borrowed and can spare. */
+  get #returnable(): number {
+    return Math.min(this.#borrowed, this.#spare.size + this.#spareLast.size);
+  }
+
+  #sparesOf(owner: string | undefined): EldestOfLargest<Spare> {
+    return owner === undefined ? this.#spareLast : this.#spare;
+  }
 }

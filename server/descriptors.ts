@@ -15,12 +15,12 @@ const MAX_DESCRIPTORS = 1_048_576;
 const SHARES = {
   /** TCP connections to the gRPC port that have shown no key; at most twice as many as may have a call (access/client-limits.ts). */
   strangers: { guaranteed: 1 / 16, most: 8_192 },
-  /** Connections of visitors, over HTTP, at TCP ports and over TLS. */
-  visitors: { guaranteed: 1 / 2 },
   /** Ports that clients have asked for, TCP and UDP. */
   ports: { guaranteed: 1 / 16 },
   /** TCP connections of clients that have shown a key: four each, mostly. */
   clients: { guaranteed: 1 / 8 },
+  /** Connections of visitors, over HTTP, at TCP ports and over TLS. */
+  visitors: { guaranteed: 1 / 2 },
 };
 
 type Party = keyof typeof SHARES;

@@ -126,10 +126,29 @@ describe("owners", () => {
     expect(tenants.take("modest")).toBeDefined();
   });
 
-  test("of whom ten take all they can leave room for an eleventh", () => {
-    const { tenants } = divide();
-    for (let round = 0; round < 48; round++) for (let i = 0; i < 10; i++) tenants.take(`greedy ${i}`);
-    expect(tenants.take("modest")).toBeDefined();
+  test.each([["one after the other"], ["at the same time"]])(
+    "of whom fifty take all they can, %s, leave room for others, whatever other parties borrow",
+    (how) => {
+      const { guests, tenants } = divideDescriptors({ descriptors: 2_000, shares: SHARES, onShort() {} });
+      if (how === "at the same time")
+        for (let round = 0; round < 500; round++) for (let i = 0; i < 50; i++) tenants.take(`greedy ${i}`);
+      else for (let i = 0; i < 50; i++) takeAll(tenants, `greedy ${i}`);
+      takeAll(guests);
+      expect(tenants.take("modest")).toBeDefined();
+    },
+  );
+
+  test("that come and go again and again leave nothing to those who only take", () => {
+    const { guests, tenants } = divide();
+    const greedy = (): void => ["x", "y", "z"].forEach((owner) => void takeAll(tenants, owner));
+    greedy();
+    takeAll(guests);
+    for (let i = 0; i < 20; i++) {
+      const modest = tenants.take("modest");
+      expect(modest).toBeDefined();
+      modest!.release();
+      greedy();
+    }
   });
 
   test("that hold too much make room by themselves, and close nothing of others", () => {

@@ -33,6 +33,7 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
     doorLimits,
     now: () => clock.now,
   });
+  const room = { forClients: true };
   let looks = 0;
   let port = 1_024;
   /** What every look waits for, as for the file of the keys. */
@@ -40,7 +41,8 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   const knock = (address = HERE): RawPeer => {
     const [near, far] = memoryCarriers();
     const peer = new RawPeer(far);
-    serveConnection(near, `${address}:${port++}`, {
+    const caller = Object.assign(near, { becomeClient: () => room.forClients });
+    serveConnection(caller, `${address}:${port++}`, {
       registry,
       unreadBudget: new UnreadBudget(),
       log,
@@ -61,7 +63,7 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
     return answer;
   };
   const warnings = () => lines.filter(({ level }) => level === "warn");
-  return { clock, gate, knock, answerTo, looks: () => looks, warnings };
+  return { clock, room, gate, knock, answerTo, looks: () => looks, warnings };
 }
 
 function helloWith(hello: Partial<Hello>) {
@@ -147,6 +149,15 @@ test("a flood of wrong keys is one line in the log", async () => {
   for (let i = 0; i < 50; i++) await answerTo(wrong());
   expect(warnings()).toMatchObject([{ message: "client refused", code: "key_refused" }]);
   expect(JSON.stringify(warnings())).not.toContain(KEY.id);
+});
+
+test("a client with a good key is told that there is no room for its connection, and may come again", async () => {
+  const door = doorWith();
+  door.room.forClients = false;
+  expect(await door.answerTo({})).toBe("overloaded");
+  expect(door.warnings()[0]).toMatchObject({ code: "overloaded", reason: expect.stringContaining("LimitNOFILE=") });
+  door.room.forClients = true;
+  expect(await door.answerTo({})).toBe("welcome");
 });
 
 test("an address has so many calls that have not been let in; each that is, or that ends, makes room", async () => {

@@ -1,4 +1,5 @@
 import { expect, test } from "vitest";
+import { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
 import type { PortRange } from "../../../link/port-range.ts";
 import type { Key } from "../../../server/access/key-ring.ts";
@@ -180,4 +181,15 @@ test("a hostname that one key serves over HTTP is not another's over TLS", async
   const wanted: TunnelRequest[] = [{ ...tcp(), kind: "TLS", subdomain: "app" }];
   await expect(server.register(wanted, "thief", OTHER)).rejects.toMatchObject({ code: "name_refused" });
   expect((await server.register(wanted)).publicNames).toEqual(["tls:app.example.com"]);
+});
+
+test("a server that can open no further port says so, and does not try every free one", async () => {
+  const server = new Server({ free: { from: 20_001, to: 20_100 } });
+  let tries = 0;
+  server.ports.open = () => {
+    tries++;
+    return Promise.reject(new TunnelError("overloaded", "no further port"));
+  };
+  await expect(server.prepare([tcp()])).rejects.toMatchObject({ code: "overloaded", message: "no further port" });
+  expect(tries).toBe(1);
 });

@@ -6,6 +6,7 @@ import { startTlsEdge } from "../../../../server/edge/tcp/tls-edge.ts";
 import type { VisitorsOptions } from "../../../../server/edge/tcp/visitors.ts";
 import type { Route } from "../../../../server/routing/route.ts";
 import { freePort } from "../../../../bench/free-port.ts";
+import { descriptorsForAll } from "../../../support/descriptors.ts";
 import { FakeRoute } from "../../../support/fake-route.ts";
 import { RawVisitor } from "../../../support/raw-visitor.ts";
 
@@ -42,6 +43,7 @@ export async function startEdgeOfBytes(
     holdMs: 0,
     limits: limitOptions.parse({}),
     unread: budget,
+    descriptors: descriptorsForAll(),
     log: { info: log, warn: log },
     findRoute: findRoute ?? (() => route),
     ...more,
