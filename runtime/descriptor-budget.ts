@@ -195,9 +195,8 @@ class Party {
     if (source === "borrowed") {
       if (this.#pool.free > 0) return source;
       this.#onShort(owner);
-      this.#lenders()
-        .find((other) => other.#returnable > 0)
-        ?.closeSpare();
+      const lender = this.#lenders().find((other) => other.#returnable > 0);
+      if (lender) lender.#giveBack();
       return source;
     }
     this.#onShort(owner);
@@ -235,6 +234,15 @@ class Party {
     eldest?.close();
     eldest?.descriptor.release();
     return eldest !== undefined;
+  }
+
+  /** Closes one that it can spare, and puts what that brings into the pool. */
+  #giveBack(): void {
+    const borrowed = this.#borrowed;
+    this.closeSpare();
+    if (this.#borrowed < borrowed) return;
+    this.#move("borrowed", -1);
+    this.#move("kept", 1);
   }
 
   #move(source: Source, by: 1 | -1): void {

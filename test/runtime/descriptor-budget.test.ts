@@ -78,7 +78,10 @@ describe("what can be spared", () => {
   test("is closed only while it is not needed", () => {
     const { tenants } = divide();
     const closed: string[] = [];
-    const [first, second] = [takeSpare(tenants, "a", "first", closed), takeSpare(tenants, "a", "second", closed)];
+    const [first, second] = [
+      takeSpare(tenants, "a", "first", closed),
+      takeSpare(tenants, "a", "second", closed),
+    ];
     first.needed();
     expect(takeAll(tenants)).toHaveLength(47);
     expect(closed).toEqual(["second"]);
@@ -108,6 +111,20 @@ describe("what can be spared", () => {
     expect(closed).toEqual(Array.from({ length: 16 }, () => "guest"));
     expect(guests.held).toBe(16);
     expect(new Set(short)).toEqual(new Set(["tenants of nobody"]));
+  });
+
+  test("and is borrowed is taken from the pool, not from what is kept for others", () => {
+    const share = { guaranteed: 1 / 4 };
+    const { low, middle, high } = divideDescriptors({
+      descriptors: 64,
+      shares: { low: share, middle: share, high: share },
+      onShort() {},
+    });
+    const lows = Array.from({ length: 24 }, (_, i) => takeSpare(low, `l${i}`, "low", []));
+    expect(takeAll(middle)).toHaveLength(32);
+    for (const each of lows) each.needed();
+    expect(takeAll(high)).toHaveLength(16);
+    expect(low.held).toBe(16);
   });
 
   test("is not taken back for a party that is named before", () => {
@@ -202,7 +219,11 @@ test("whatever is taken and released, never are more open than there are, and wh
     fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
       const parties = divideDescriptors({
         descriptors: 20,
-        shares: { low: { guaranteed: 0.2, most: 12 }, middle: { guaranteed: 0.3 }, high: { guaranteed: 0.25 } },
+        shares: {
+          low: { guaranteed: 0.2, most: 12 },
+          middle: { guaranteed: 0.3 },
+          high: { guaranteed: 0.25 },
+        },
         onShort() {},
       });
       const kept = { low: 4, middle: 6, high: 5 };

@@ -80,9 +80,7 @@ export class Visitors {
     this.#clock ??= setInterval(() => this.#look(), lookMs);
     const option = this.#limitReached(visit);
     const descriptor =
-      option === undefined
-        ? descriptors.take(visit.trusted ? undefined : visit.network)
-        : undefined;
+      option === undefined ? descriptors.take(visit.trusted ? undefined : visit.network) : undefined;
     if (descriptor) return visit.start();
     visit.cut("TOO_MANY", option === undefined ? "descriptors are short" : `limits.${option}`);
     if (option === undefined) return;

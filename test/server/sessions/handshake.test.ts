@@ -155,7 +155,10 @@ test("a client with a good key is told that there is no room for its connection,
   const door = doorWith();
   door.room.forClients = false;
   expect(await door.answerTo({})).toBe("overloaded");
-  expect(door.warnings()[0]).toMatchObject({ code: "overloaded", reason: expect.stringContaining("LimitNOFILE=") });
+  expect(door.warnings()[0]).toMatchObject({
+    code: "overloaded",
+    reason: expect.stringContaining("LimitNOFILE="),
+  });
   door.room.forClients = true;
   expect(await door.answerTo({})).toBe("welcome");
 });

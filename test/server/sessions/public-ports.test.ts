@@ -190,6 +190,9 @@ test("a server that can open no further port says so, and does not try every fre
     tries++;
     return Promise.reject(new TunnelError("overloaded", "no further port"));
   };
-  await expect(server.prepare([tcp()])).rejects.toMatchObject({ code: "overloaded", message: "no further port" });
+  await expect(server.prepare([tcp()])).rejects.toMatchObject({
+    code: "overloaded",
+    message: "no further port",
+  });
   expect(tries).toBe(1);
 });

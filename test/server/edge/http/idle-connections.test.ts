@@ -39,16 +39,19 @@ describe("an idle connection", () => {
   test.each([
     ["limits.connections", { limits: { connections: 2 } }],
     ["descriptors", { descriptors: descriptorsForAll(2) }],
-  ])("is closed for a new visitor where there is no room by %s: the one that was idle first", async (_by, options) => {
-    await using world = await startWorld(options);
-    const [first, second] = [await idleVisitor(world), await idleVisitor(world)];
-    // The one that came first is not the one that has been idle for longest.
-    await served(first);
-    await idleVisitor(world);
-    await second.ended;
-    await served(first);
-    expect(world.edge.connections).toBe(2);
-  });
+  ])(
+    "is closed for a new visitor where there is no room by %s: the one that was idle first",
+    async (_by, options) => {
+      await using world = await startWorld(options);
+      const [first, second] = [await idleVisitor(world), await idleVisitor(world)];
+      // The one that came first is not the one that has been idle for longest.
+      await served(first);
+      await idleVisitor(world);
+      await second.ended;
+      await served(first);
+      expect(world.edge.connections).toBe(2);
+    },
+  );
 
   test("of whom most are idle goes before one of somebody else, and that of a trusted proxy last", async () => {
     await using world = await startWorld({
