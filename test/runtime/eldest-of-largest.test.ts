@@ -1,11 +1,11 @@
-import fc from "fast-check";
+import { array, assert, constantFrom, nat, option, property, record } from "fast-check";
 import { expect, test } from "vitest";
 import { EldestOfLargest, type Member } from "../../runtime/eldest-of-largest.ts";
 
 test("the eldest of the largest group is found, whoever has come and gone", () => {
-  const step = fc.record({ group: fc.constantFrom("a", "b", "c", "d"), leaves: fc.option(fc.nat(20)) });
-  fc.assert(
-    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+  const step = record({ group: constantFrom("a", "b", "c", "d"), leaves: option(nat(20)) });
+  assert(
+    property(array(step, { maxLength: 60 }), (steps) => {
       const groups = new EldestOfLargest<number>();
       const members: { group: string; value: number; member: Member<number> }[] = [];
       for (const [value, { group, leaves }] of steps.entries()) {
@@ -17,8 +17,7 @@ test("the eldest of the largest group is found, whoever has come and gone", () =
           .filter((each) => of(each.group).length === largest && of(each.group)[0] === each)
           .map((each) => each.value);
         expect(groups.size).toBe(members.length);
-        if (members.length === 0) expect(groups.eldest()).toBeUndefined();
-        else expect(eldests).toContain(groups.eldest());
+        expect(eldests.length > 0 ? eldests : [undefined]).toContain(groups.eldest());
         expect(groups.eldest("a")).toBe(of("a")[0]?.value);
       }
     }),

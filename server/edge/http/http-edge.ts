@@ -125,14 +125,16 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
       if (connections.size === 0) onEmptied?.();
     },
   };
-  const refuse = (visitor: string, option: string): undefined =>
-    void warnings.warn({ visitor }, `a visitor's connection was closed: limits.${option}`);
+  const warnOf = (option: string, visitor: string): void =>
+    warnings.warn({ visitor }, `a visitor's connection was closed: limits.${option}`);
   /** Undefined: there is no room for one more of this visitor's, not even if an idle connection is closed for it. */
   const admit = ({ address, network }: Peer, trusted: boolean): Descriptor | undefined => {
-    if (!trusted && connectionsOf.of(network) >= limits.connectionsPerVisitor)
-      return refuse(address, "connections_per_visitor");
+    if (!trusted && connectionsOf.of(network) >= limits.connectionsPerVisitor) {
+      warnOf("connections_per_visitor", address);
+      return undefined;
+    }
     if (connections.size >= limits.connections) {
-      refuse(address, "connections");
+      warnOf("connections", address);
       if (!descriptors.closeSpare()) return undefined;
     }
     return descriptors.take(trusted ? undefined : network);

@@ -65,6 +65,15 @@ function closed(emitter: EventEmitter): Promise<void> {
   return new Promise((resolve) => emitter.once("close", () => resolve()));
 }
 
+/** Room for three strangers of one address, and for a client. */
+function scarce() {
+  return divideDescriptors({
+    descriptors: 6,
+    shares: { strangers: { guaranteed: 1 / 2, most: 4 }, clients: { guaranteed: 1 / 4, most: 1 } },
+    onShort() {},
+  });
+}
+
 /** A carrier as it comes to the server, read so that bytes keep flowing. */
 function reading(carrier: CallCarrier): CallCarrier {
   carrier.receive({ control() {}, data() {}, batchEnd() {}, closed() {} });
@@ -90,14 +99,6 @@ test("a port in use is named, and the option that sets it", async () => {
 });
 
 describe("TCP connections", () => {
-  /** Room for three strangers of one address, and for a client. */
-  const scarce = () =>
-    divideDescriptors({
-      descriptors: 6,
-      shares: { strangers: { guaranteed: 1 / 2, most: 4 }, clients: { guaranteed: 1 / 4, most: 1 } },
-      onShort() {},
-    });
-
   test.each([["without TLS"], ["over TLS"]])(
     "that have shown no key go for new ones, the eldest first, %s",
     async (how) => {
@@ -126,18 +127,14 @@ describe("TCP connections", () => {
   test("that have shown a key stay, as many as there is room for", async () => {
     const descriptors = scarce();
     const carriers: CallCarrier[] = [];
-    let arrived: () => void = () => {};
     await using port = await startPort({
       descriptors,
-      onConnection(carrier) {
-        carriers.push(reading(carrier));
-        arrived();
-      },
+      onConnection: (carrier) => void carriers.push(reading(carrier)),
     });
     const call = async (): Promise<http2.ClientHttp2Session> => {
-      const there = new Promise<void>((resolve) => (arrived = resolve));
+      const count = carriers.length + 1;
       const { session } = port.call();
-      await there;
+      await vi.waitFor(() => expect(carriers).toHaveLength(count));
       return session;
     };
     const [known, refused] = [await call(), await call()];
