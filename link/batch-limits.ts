@@ -7,17 +7,55 @@
 export const MAX_FIELDS = 65_536;
 /** Of what is said about the session, by far the dearest to build. */
 export const MAX_SESSION_MESSAGES = 16;
+/** In all of that together: enough for the most tunnels, with every field set. */
+const MAX_SESSION_FIELDS = 16_384;
+/** Tunnels in one message: four times what a client may ask for, so that one that asks for too many is told how many it may. */
+const MAX_TUNNELS = 1_024;
+/** Texts of a list. */
+const MAX_LISTED = 32;
+
+/** Of texts about the session. A hostname has at most 253, the path of a UNIX socket 107. */
+const MAX_TEXT_BYTES = 256;
+const MAX_NAME_BYTES = 64;
+/** Where that is too much or not enough; by message and field. */
+const MAX_BYTES: Readonly<Record<string, number>> = {
+  "Hello.features": MAX_NAME_BYTES,
+  "Welcome.features": MAX_NAME_BYTES,
+  "TunnelRequest.name": MAX_NAME_BYTES,
+  // Where a client names none, the server makes one of the tunnel's kind and target.
+  "Tunnel.name": MAX_NAME_BYTES + MAX_TEXT_BYTES,
+  "Tunnel.url": MAX_NAME_BYTES + MAX_TEXT_BYTES,
+  // As of a file with certificates (runtime/certificates.ts).
+  "TargetTls.ca": 1024 * 1024,
+  // It may quote a text, with each byte of it escaped.
+  "Refused.message": 16 * MAX_TEXT_BYTES,
+};
 
 const CONTRACT = "culvert.v1.";
+const CONTROL = "Control";
 /** Control's members about streams, and probes: control-codec.ts reads them by hand. */
 const FIRST_STREAM_FIELD = 6;
 const LAST_STREAM_FIELD = 12;
 
 const NUMBER = 0;
 const BYTES = 2;
-/** What a field holds: a number, bytes (or text), or a message, by the numbers of its fields. */
-type Field = typeof NUMBER | typeof BYTES | Message;
-type Message = Map<number, Field>;
+
+interface Message {
+  /** By number. */
+  fields: ReadonlyMap<number, Field>;
+  isAboutSession: boolean;
+}
+
+interface Field {
+  /** As errors call it, with its message: `TunnelRequest.target`. */
+  name: string;
+  form: typeof NUMBER | typeof BYTES;
+  /** What is in it, if that is a message. */
+  message: Message | undefined;
+  maxBytes: number;
+  /** How often it may be there. */
+  maxCount: number;
+}
 
 /** Whether a member of Control is about the session, or of a later version: proto-loader reads it, whatever it is. */
 export function isSessionField(field: number): boolean {
@@ -27,7 +65,14 @@ export function isSessionField(field: number): boolean {
 /** A contract as @grpc/proto-loader describes it. */
 type Definition = Record<string, object>;
 interface Description {
-  type: { field: { number: number; type: string; typeName: string }[] };
+  type: { field: FieldDescription[] };
+}
+interface FieldDescription {
+  name: string;
+  number: number;
+  label: string;
+  type: string;
+  typeName: string;
 }
 
 /**
@@ -39,21 +84,33 @@ export function withinBatchLimits<T>(
   definition: Definition,
 ): (bytes: Buffer) => T {
   const batch = messageNamed("Batch", definition);
-  const control = batch.get(1) as Message;
   return (bytes) => {
-    new Count(bytes, control).fieldsOf(batch, bytes.length);
+    new Count(bytes).fieldsOf(batch, bytes.length);
     return deserialize(bytes);
   };
 }
 
-function messageNamed(name: string, definition: Definition): Message {
+function messageNamed(name: string, definition: Definition, isAboutSession = false): Message {
   const { type } = definition[CONTRACT + name] as Description;
-  return new Map(
-    type.field.map((field): [number, Field] => {
-      if (field.type === "TYPE_MESSAGE") return [field.number, messageNamed(field.typeName, definition)];
-      return [field.number, field.type === "TYPE_BYTES" || field.type === "TYPE_STRING" ? BYTES : NUMBER];
-    }),
-  );
+  const fields = type.field.map((field): [number, Field] => {
+    const key = `${name}.${field.name}`;
+    const isMessage = field.type === "TYPE_MESSAGE";
+    const isText = field.type === "TYPE_STRING" || field.type === "TYPE_BYTES";
+    const isSession = isAboutSession || (name === CONTROL && isSessionField(field.number));
+    return [
+      field.number,
+      {
+        name: key,
+        form: isMessage || isText ? BYTES : NUMBER,
+        message: isMessage ? messageNamed(field.typeName, definition, isSession) : undefined,
+        // What is about streams the link itself looks at.
+        maxBytes: isAboutSession && isText ? (MAX_BYTES[key] ?? MAX_TEXT_BYTES) : Infinity,
+        maxCount:
+          isAboutSession && field.label === "LABEL_REPEATED" ? (isMessage ? MAX_TUNNELS : MAX_LISTED) : Infinity,
+      },
+    ];
+  });
+  return { fields: new Map(fields), isAboutSession };
 }
 
 /**
@@ -63,51 +120,74 @@ function messageNamed(name: string, definition: Definition): Message {
  */
 class Count {
   readonly #bytes: Buffer;
-  readonly #control: Message;
   #at = 0;
   #fields = 0;
+  #sessionFields = 0;
   #sessionMessages = 0;
 
-  constructor(bytes: Buffer, control: Message) {
+  constructor(bytes: Buffer) {
     this.#bytes = bytes;
-    this.#control = control;
   }
 
   fieldsOf(message: Message, to: number): void {
+    let counts: Map<Field, number> | undefined;
     while (this.#at < to) {
       const tag = this.#number();
       const number = tag >>> 3;
       const form = tag & 7;
       if (++this.#fields > MAX_FIELDS) throw new RangeError(`a batch of more than ${MAX_FIELDS} fields`);
-      if (
-        message === this.#control &&
-        isSessionField(number) &&
-        ++this.#sessionMessages > MAX_SESSION_MESSAGES
-      ) {
-        throw new RangeError(`a batch of more than ${MAX_SESSION_MESSAGES} messages about the session`);
+      if (message.isAboutSession && ++this.#sessionFields > MAX_SESSION_FIELDS) {
+        throw new RangeError(`more than ${MAX_SESSION_FIELDS} fields about the session`);
       }
-      const field = message.get(number);
-      if (field !== undefined && form !== (field === NUMBER ? NUMBER : BYTES)) throw malformed();
-      this.#field(field, form, to);
+      const field = message.fields.get(number);
+      if (field === undefined) {
+        this.#skip(form, to);
+        continue;
+      }
+      if (form !== field.form) throw malformed();
+      if (!message.isAboutSession && field.message?.isAboutSession) this.#countSessionMessage();
+      if (field.maxCount !== Infinity) {
+        counts ??= new Map();
+        const count = (counts.get(field) ?? 0) + 1;
+        if (count > field.maxCount) throw new RangeError(`more than ${field.maxCount} ${field.name}`);
+        counts.set(field, count);
+      }
+      this.#known(field, to);
     }
     if (this.#at !== to) throw malformed();
   }
 
-  #field(field: Field | undefined, form: number, to: number): void {
+  #countSessionMessage(): void {
+    if (++this.#sessionMessages > MAX_SESSION_MESSAGES)
+      throw new RangeError(`a batch of more than ${MAX_SESSION_MESSAGES} messages about the session`);
+  }
+
+  #known({ name, form, message, maxBytes }: Field, to: number): void {
+    if (form === NUMBER) {
+      this.#number();
+      return;
+    }
+    const length = this.#number();
+    const end = this.#at + length;
+    if (end > to) throw malformed();
+    if (length > maxBytes) throw new RangeError(`${name} of ${length} bytes, more than ${maxBytes}`);
+    if (message) this.fieldsOf(message, end);
+    this.#at = end;
+  }
+
+  /** A field of a later version. */
+  #skip(form: number, to: number): void {
     switch (form) {
       case 0:
-        if (field === undefined) this.#skipNumber();
-        else this.#number();
+        this.#skipNumber();
         return;
       case 1:
         this.#at += 8;
         return;
       case 2: {
         const length = this.#number();
-        const end = this.#at + length;
-        if (end > to) throw malformed();
-        if (typeof field === "object") this.fieldsOf(field, end);
-        this.#at = end;
+        if (this.#at + length > to) throw malformed();
+        this.#at += length;
         return;
       }
       case 5:
@@ -130,7 +210,7 @@ class Count {
     throw malformed();
   }
 
-  /** Of a later version's field, which may have more. */
+  /** It may have more. */
   #skipNumber(): void {
     while ((this.#bytes[this.#at++] ?? 0) >= 0x80);
   }

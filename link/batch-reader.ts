@@ -4,6 +4,7 @@ import { DATA_FIELD, PREFIX_BYTES } from "./batch-writer.ts";
 import type { CarrierReceiver } from "./carrier.ts";
 import { CONTROL_FIELD, readControl } from "./control-codec.ts";
 import type { Control } from "./messages.ts";
+import { TunnelError } from "./errors.ts";
 import { BYTES, malformed } from "./wire-reader.ts";
 
 /** As grpc-js has it by default. */
@@ -12,6 +13,8 @@ const MAX_MESSAGE_BYTES = 4 * 1024 * 1024;
 const MAX_FIELD_HEAD_BYTES = 1 + 4;
 /** Control messages that are read before anybody looks at them: a slice may hold thousands, dear to build. */
 const MAX_CONTROL_AT_ONCE = 64;
+/** `Control.hello`. */
+const HELLO_FIELD = 1;
 
 /**
  * Reads a stream of messages from slices split anywhere. What is not data is held until its field is whole, and so may come in
@@ -32,11 +35,32 @@ export class BatchReader {
   /** Of the message that is being read. */
   #controls = 0;
   #sessionMessages = 0;
+  /** What a stranger's one message may have; undefined once it is known who that is. */
+  #helloBytes: number | undefined;
+  #helloBegun = false;
 
-  /** Nothing more is read once `isOver` says so: what was told to the receiver may have ended it all. */
-  constructor(receiver: Pick<CarrierReceiver, "control" | "data" | "batchEnd">, isOver: () => boolean) {
+  constructor(
+    receiver: Pick<CarrierReceiver, "control" | "data" | "batchEnd">,
+    options: {
+      /** Nothing more is read once it says so: what was told to the receiver may have ended it all. */
+      isOver: () => boolean;
+      /** If given: until `trust` one Hello is read, of so many bytes at most, and whatever else comes is a breach. */
+      helloBytes?: number | undefined;
+    },
+  ) {
     this.#receiver = receiver;
-    this.#isOver = isOver;
+    this.#isOver = options.isOver;
+    this.#helloBytes = options.helloBytes;
+  }
+
+  trust(): void {
+    this.#helloBytes = undefined;
+  }
+
+  /** Reads a message that is whole, and has lost its prefix. @throws TunnelError `protocol` */
+  pushMessage(message: Buffer): void {
+    this.#beginMessage(message.length);
+    this.push(message);
   }
 
   /** @throws TunnelError `protocol` */
@@ -73,13 +97,21 @@ export class BatchReader {
     this.#needBytes = PREFIX_BYTES;
     if (bytes.length - at < PREFIX_BYTES) return at;
     if (bytes[at] !== 0) throw malformed("it is compressed");
-    const length = bytes.readUInt32BE(at + 1);
-    if (length > MAX_MESSAGE_BYTES) throw malformed(`${length} bytes, more than ${MAX_MESSAGE_BYTES}`);
+    this.#beginMessage(bytes.readUInt32BE(at + 1));
+    return at + PREFIX_BYTES;
+  }
+
+  #beginMessage(length: number): void {
+    const maxBytes = this.#helloBytes ?? MAX_MESSAGE_BYTES;
+    if (length > maxBytes) throw malformed(`${length} bytes, more than ${maxBytes}`);
+    if (this.#helloBytes !== undefined) {
+      if (this.#helloBegun) throw beforeWelcome("a second message");
+      this.#helloBegun = true;
+    }
     this.#messageLeft = length;
     this.#dataSeen = false;
     this.#controls = this.#sessionMessages = 0;
     if (length === 0) this.#endMessage();
-    return at + PREFIX_BYTES;
   }
 
   #readData(bytes: Buffer, at: number): number {
@@ -96,7 +128,7 @@ export class BatchReader {
     let at = from;
     while (at < limit && at < bytes.length && control.length < MAX_CONTROL_AT_ONCE) {
       const head = this.#fieldHead(bytes, at, limit);
-      if (!head) break;
+      if (!head || !this.#mayRead(head, bytes, at)) break;
       if (head.tag === ((DATA_FIELD << 3) | BYTES)) {
         if (at === from) return this.#beginData(from, head);
         break;
@@ -105,11 +137,14 @@ export class BatchReader {
         this.#needBytes = head.end - at;
         break;
       }
+      let isAboutSession = false;
       if (head.tag === ((CONTROL_FIELD << 3) | BYTES)) {
-        this.#count(bytes[head.contentAt]! >>> 3);
+        isAboutSession = this.#count(bytes[head.contentAt]! >>> 3);
         control.push(readControl(bytes.subarray(at, head.end)));
       }
       at = head.end;
+      // Dear to build: this one may be the last.
+      if (isAboutSession) break;
     }
     if (control.length > 0) {
       if (this.#dataSeen) throw malformed("control behind data");
@@ -118,11 +153,28 @@ export class BatchReader {
     return this.#took(from, at);
   }
 
-  /** As batch-limits.ts does, of what is dear to build or to hand on. @param field of Control */
-  #count(field: number): void {
+  /** Looks at what a stranger says before it is here whole; false if that takes one more byte. */
+  #mayRead({ tag, contentAt, end }: FieldHead, bytes: Buffer, at: number): boolean {
+    if (this.#helloBytes === undefined) return true;
+    if (tag === ((DATA_FIELD << 3) | BYTES)) throw beforeWelcome("data");
+    if (tag !== ((CONTROL_FIELD << 3) | BYTES) || contentAt === end) return true;
+    const content = bytes[contentAt];
+    if (content === undefined) {
+      this.#needBytes = contentAt + 1 - at;
+      return false;
+    }
+    if (content >>> 3 !== HELLO_FIELD) throw beforeWelcome("another message");
+    if (this.#controls > 0) throw beforeWelcome("a second Hello");
+    return true;
+  }
+
+  /** As batch-limits.ts does, of what is dear to build or to hand on. @returns whether this field of Control is about the session */
+  #count(field: number): boolean {
     if (++this.#controls > MAX_FIELDS) throw malformed(`more than ${MAX_FIELDS} control messages`);
-    if (isSessionField(field) && ++this.#sessionMessages > MAX_SESSION_MESSAGES)
+    if (!isSessionField(field)) return false;
+    if (++this.#sessionMessages > MAX_SESSION_MESSAGES)
       throw malformed(`more than ${MAX_SESSION_MESSAGES} messages about the session`);
+    return true;
   }
 
   #beginData(from: number, { contentAt, end }: FieldHead): number {
@@ -163,6 +215,10 @@ export class BatchReader {
     this.#messageLeft = undefined;
     this.#receiver.batchEnd();
   }
+}
+
+function beforeWelcome(what: string): TunnelError {
+  return new TunnelError("protocol", `${what} before Welcome, where there should be one Hello and nothing else`);
 }
 
 interface FieldHead {

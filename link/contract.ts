@@ -43,3 +43,22 @@ export const linkService: LinkService = {
     responseDeserialize: withinBatchLimits(Connect.responseDeserialize, definition),
   },
 };
+
+export type CarrierService = grpc.ServiceDefinition<{
+  Connect: grpc.handleBidiStreamingCall<Buffer, Buffer>;
+}> & { Connect: grpc.MethodDefinition<Buffer, Buffer> };
+
+/** As carriers use it, who read and write batches themselves (batch-reader.ts, batch-writer.ts): to grpc-js they are bytes. */
+export const carrierService: CarrierService = {
+  Connect: {
+    ...Connect,
+    requestSerialize: asItIs,
+    requestDeserialize: asItIs,
+    responseSerialize: asItIs,
+    responseDeserialize: asItIs,
+  },
+};
+
+function asItIs(bytes: Buffer): Buffer {
+  return bytes;
+}

@@ -221,6 +221,6 @@ function readSessionMessage(field: Buffer): Control {
   try {
     return linkService.Connect.requestDeserialize(field).control[0]!;
   } catch (cause) {
-    throw malformed("a message about the session", cause);
+    throw malformed(`a message about the session: ${(cause as Error).message}`, cause);
   }
 }

@@ -1,9 +1,7 @@
 import type { Http2Stream } from "node:http2";
-import { Metadata, status } from "@grpc/grpc-js";
-import { BatchReader } from "./batch-reader.ts";
+import { Metadata } from "@grpc/grpc-js";
 import { writeBatch } from "./batch-writer.ts";
 import type { Batch, CarrierReceiver } from "./carrier.ts";
-import type { TunnelError } from "./errors.ts";
 import { type Call, GrpcCarrier } from "./grpc-carrier.ts";
 import { readOn } from "./read-on.ts";
 
@@ -58,27 +56,19 @@ export class DirectCarrier extends GrpcCarrier {
     if (!this.#mayBeDirect) return;
     if ("sendMetadata" in call) {
       // grpc-js does so at the first message, which it does not see.
-      if (this.#take(serverStream(call), receiver)) call.sendMetadata(new Metadata());
+      if (this.#take(serverStream(call))) call.sendMetadata(new Metadata());
     } else {
       // Heads come before any message; what was sent until then has been sent by grpc-js.
-      call.once("metadata", () => this.#take(clientStream(call), receiver));
+      call.once("metadata", () => this.#take(clientStream(call)));
     }
   }
 
-  #take(stream: Http2Stream | undefined, receiver: CarrierReceiver): boolean {
+  #take(stream: Http2Stream | undefined): boolean {
     if (!stream || stream.destroyed) return false;
     this.#stream = stream;
-    const reader = new BatchReader(receiver, () => this.closed);
     // By now they are grpc-js's; the bound on strangers (server/grpc/tcp-connection.ts) is set behind this, as its tests say.
     stream.removeAllListeners("data");
-    stream.on("data", (slice: Buffer) => {
-      if (this.closed) return;
-      try {
-        reader.push(slice);
-      } catch (error) {
-        this.#refuse(error as TunnelError);
-      }
-    });
+    stream.on("data", (slice: Buffer) => this.read((reader) => reader.push(slice)));
     // grpc-js reads message by message, and pauses in between. Of the call only its end is left to read.
     stream.resume();
     return true;
@@ -118,15 +108,6 @@ export class DirectCarrier extends GrpcCarrier {
       readOn(this.#stream!);
       this.#watch();
     }, UNREPORTED_MS).unref();
-  }
-
-  #refuse(error: TunnelError): void {
-    if ("sendMetadata" in this.call) {
-      this.call.emit("error", { code: status.INTERNAL, details: error.message });
-    } else {
-      this.call.cancel();
-    }
-    this.over(error);
   }
 }
 

@@ -1,7 +1,8 @@
 import type { ClientDuplexStream, ServerDuplexStream } from "@grpc/grpc-js";
 import { status } from "@grpc/grpc-js";
+import { BatchReader } from "./batch-reader.ts";
+import { PREFIX_BYTES, writeBatch } from "./batch-writer.ts";
 import type { Batch, Carrier, CarrierReceiver } from "./carrier.ts";
-import type { WireBatch } from "./contract.ts";
 import { TunnelError } from "./errors.ts";
 
 /** A carrier over one gRPC call, on either end, by the public API of grpc-js. */
@@ -10,6 +11,9 @@ export class GrpcCarrier implements Carrier {
   protected closed = false;
   readonly #cut: () => void;
   #receiver: CarrierReceiver | undefined;
+  #reader: BatchReader | undefined;
+  /** What the other end's first message may have, while it is not known who that is. */
+  #helloBytes: number | undefined;
   #ended = false;
   #failure: TunnelError | undefined;
 
@@ -21,20 +25,26 @@ export class GrpcCarrier implements Carrier {
 
   send(batch: Batch, written: () => void): void {
     if (this.closed) return;
-    const data = batch.data.length === 1 ? batch.data[0]! : Buffer.concat(batch.data);
-    this.call.write({ control: batch.control, data }, (error?: Error | null) => {
+    const message = Buffer.concat(writeBatch(batch)).subarray(PREFIX_BYTES);
+    this.call.write(message, (error?: Error | null) => {
       if (!error && !this.closed) written();
     });
   }
 
+  /** To be called before `receive`: until `trust` the other end may say Hello, in so many bytes, and nothing else. */
+  distrust(maxBytes: number): void {
+    this.#helloBytes = maxBytes;
+  }
+
+  /** It is known who is at the other end. */
+  trust(): void {
+    this.#reader?.trust();
+  }
+
   receive(receiver: CarrierReceiver): void {
     this.#receiver = receiver;
-    this.call.on("data", (batch: WireBatch) => {
-      if (this.closed) return;
-      if (batch.control.length > 0) receiver.control(batch.control);
-      if (batch.data.length > 0) receiver.data(batch.data);
-      receiver.batchEnd();
-    });
+    this.#reader = new BatchReader(receiver, { isOver: () => this.closed, helloBytes: this.#helloBytes });
+    this.call.on("data", (message: Buffer) => this.read((reader) => reader.pushMessage(message)));
     this.call.on("error", (error: Error & { code?: number; details?: string }) => {
       this.#failure ??= lost(error);
       // A server's call reports its own failures only here; a client's call closes by itself.
@@ -62,6 +72,25 @@ export class GrpcCarrier implements Carrier {
     this.#cut();
   }
 
+  /** Has the reader read, unless it is all over; a breach of the contract ends the call. */
+  protected read(push: (reader: BatchReader) => void): void {
+    if (this.closed || !this.#reader) return;
+    try {
+      push(this.#reader);
+    } catch (error) {
+      this.#refuse(error as TunnelError);
+    }
+  }
+
+  #refuse(error: TunnelError): void {
+    if ("sendMetadata" in this.call) {
+      this.call.emit("error", { code: status.INTERNAL, details: error.message });
+    } else {
+      this.call.cancel();
+    }
+    this.over(error);
+  }
+
   /** Nothing follows. */
   protected over(error?: TunnelError): void {
     if (this.closed) return;
@@ -70,7 +99,8 @@ export class GrpcCarrier implements Carrier {
   }
 }
 
-export type Call = ClientDuplexStream<WireBatch, WireBatch> | ServerDuplexStream<WireBatch, WireBatch>;
+/** Of `carrierService` (contract.ts). */
+export type Call = ClientDuplexStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
 function broken(): TunnelError {
   return new TunnelError("lost", "the connection broke off");

@@ -1,5 +1,5 @@
 import { Client } from "@grpc/grpc-js";
-import { FEATURES, PROTOCOL_MAX, PROTOCOL_MIN, linkService, type WireBatch } from "../../link/contract.ts";
+import { carrierService, FEATURES, PROTOCOL_MAX, PROTOCOL_MIN } from "../../link/contract.ts";
 import type { AccessKey } from "../../link/access-key.ts";
 import { INITIAL_WINDOW_BYTES } from "../../link/credit.ts";
 import { errorCodeFromWire, TunnelError } from "../../link/errors.ts";
@@ -95,12 +95,8 @@ export async function connect(options: {
     // Coming back is the session's business, with its own backoff.
     "grpc.enable_retries": 0,
   });
-  const { path, requestSerialize, responseDeserialize } = linkService.Connect;
-  const call = client.makeBidiStreamRequest<WireBatch, WireBatch>(
-    path,
-    requestSerialize,
-    responseDeserialize,
-  );
+  const { path, requestSerialize, responseDeserialize } = carrierService.Connect;
+  const call = client.makeBidiStreamRequest<Buffer, Buffer>(path, requestSerialize, responseDeserialize);
   const carrier = new DirectCarrier(call, () => call.cancel(), options.direct);
 
   const hello: Hello = {

@@ -9,21 +9,17 @@ const STATES: Rate = { atOnce: 16, eachMs: 1_000 };
 
 export interface Guard {
   now: () => number;
-  /** Whether it is known who is at the other end. */
-  known: () => boolean;
   /** The other end says what no client says; nothing more of it is passed on. */
   onBreach: (error: TunnelError) => void;
 }
 
 /**
  * A carrier that refuses what costs the server work and moves nothing: batches without content, probes and news of tunnels
- * without end, and from strangers whatever comes behind Hello before the answer. The smallest message is five bytes, and a flood of them
- * would take all the time that the other clients need.
+ * without end. The smallest message is five bytes, and a flood of them would take all the time that the other clients need.
  */
-export function guarded(carrier: Carrier, { now, known, onBreach }: Guard): Carrier {
+export function guarded(carrier: Carrier, { now, onBreach }: Guard): Carrier {
   const probes = rateLimit(PROBES, now);
   const states = rateLimit(STATES, now);
-  let batches = 0;
   let empty = true;
   let breached = false;
 
@@ -54,7 +50,6 @@ export function guarded(carrier: Carrier, { now, known, onBreach }: Guard): Carr
     batchEnd() {
       if (breached) return;
       if (empty) return breach("a batch without content");
-      if (++batches > 1 && !known()) return breach("more than a Hello before its answer");
       empty = true;
       receiver.batchEnd();
     },

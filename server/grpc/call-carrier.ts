@@ -1,5 +1,4 @@
 import type { ServerDuplexStream } from "@grpc/grpc-js";
-import type { WireBatch } from "../../link/contract.ts";
 import { DirectCarrier } from "../../link/direct-carrier.ts";
 import type { TcpConnection } from "./tcp-connection.ts";
 
@@ -8,7 +7,7 @@ export class CallCarrier extends DirectCarrier {
   readonly #connection: TcpConnection | undefined;
 
   constructor(
-    call: ServerDuplexStream<WireBatch, WireBatch>,
+    call: ServerDuplexStream<Buffer, Buffer>,
     connection: TcpConnection | undefined,
     direct?: boolean,
   ) {
@@ -18,10 +17,11 @@ export class CallCarrier extends DirectCarrier {
   }
 
   /**
-   * Cuts the connection if it brings more than this before `trust`: grpc-js collects a message of up to 4 MiB before anyone
+   * Also cuts the connection if it brings more than this before `trust`: grpc-js collects a message of up to 4 MiB before anyone
    * sees it, and with thousands of calls that would be all the memory there is.
    */
-  distrust(maxBytes: number): void {
+  override distrust(maxBytes: number): void {
+    super.distrust(maxBytes);
     this.#connection?.distrust(maxBytes);
   }
 
@@ -31,7 +31,8 @@ export class CallCarrier extends DirectCarrier {
   }
 
   /** It is known who calls; it stays so for this connection. */
-  trust(): void {
+  override trust(): void {
+    super.trust();
     this.#connection?.distrust(Infinity);
   }
 }

@@ -1,9 +1,9 @@
 import { createServer, type AddressInfo, type Server as TcpServer, type Socket } from "node:net";
 import { Server, ServerCredentials, type ServerDuplexStream } from "@grpc/grpc-js";
-import { linkService, type WireBatch } from "../../link/contract.ts";
 import { resetSocket } from "../../link/reset-socket.ts";
 import type { DescriptorParty } from "../../runtime/descriptor-budget.ts";
 import { networkOf } from "../../runtime/ip-address.ts";
+import { carrierService } from "../../link/contract.ts";
 import { CallCarrier } from "./call-carrier.ts";
 import { onHttp2Session, widenStreamWindows } from "./http2-windows.ts";
 import { TcpConnection } from "./tcp-connection.ts";
@@ -58,8 +58,8 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
   });
   widenStreamWindows(server);
   const connections = new Map<string, TcpConnection>();
-  server.addService(linkService, {
-    Connect(call: ServerDuplexStream<WireBatch, WireBatch>) {
+  server.addService(carrierService, {
+    Connect(call: ServerDuplexStream<Buffer, Buffer>) {
       const peer = call.getPeer();
       options.onConnection(new CallCarrier(call, connections.get(peer), options.direct), peer);
     },

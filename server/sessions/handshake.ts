@@ -99,7 +99,6 @@ function greetCaller(
   const link: Link = new Link({
     carrier: guarded(carrier, {
       now: () => performance.now(),
-      known: () => session !== undefined,
       onBreach: (error) => link.close(error),
     }),
     budget: options.unreadBudget,

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { withinBatchLimits } from "../../link/batch-limits.ts";
 import { definition, linkService } from "../../link/contract.ts";
-import type { Control, Tunnel } from "../../link/messages.ts";
+import type { Control, Hello, TargetTls, Tunnel, TunnelRequest } from "../../link/messages.ts";
 import { chunk, open } from "../support/raw-peer.ts";
 
 const { requestSerialize, requestDeserialize } = linkService.Connect;
@@ -58,6 +58,60 @@ test.each<[string, Buffer]>([
   expect(built).toEqual([]);
 });
 
+describe("what is said about the session", () => {
+  const built: Buffer[] = [];
+  const spy = withinBatchLimits((bytes) => built.push(bytes), definition);
+
+  test.each<[string, (length: number) => Control, number]>([
+    ["a tunnel's name", (length) => hello({ wanted: [request({ name: "n".repeat(length) })] }), 64],
+    ["a hostname", (length) => hello({ wanted: [request({ hostname: "n".repeat(length) })] }), 256],
+    ["a subdomain", (length) => hello({ wanted: [request({ subdomain: "n".repeat(length) })] }), 256],
+    ["a target", (length) => hello({ wanted: [request({ target: "n".repeat(length) })] }), 256],
+    ["a host header", (length) => hello({ wanted: [request({ hostHeader: "n".repeat(length) })] }), 256],
+    ["a client's id", (length) => hello({ clientId: "n".repeat(length) }), 256],
+    ["a version", (length) => hello({ version: "n".repeat(length) }), 256],
+    ["a session's token", (length) => hello({ sessionToken: "n".repeat(length) }), 256],
+    ["a secret", (length) => hello({ secret: Buffer.alloc(length) }), 256],
+    ["a mapped tunnel's name", (length) => tunnels([{ ...tunnel(1), name: "n".repeat(length) }]), 320],
+    ["a URL", (length) => tunnels([{ ...tunnel(1), url: "n".repeat(length) }]), 320],
+    ["a mapped target", (length) => tunnels([{ ...tunnel(1), target: "n".repeat(length) }]), 256],
+    ["a certificate's name", (length) => tunnels([secured({ serverName: "n".repeat(length) })]), 256],
+    ["certificates", (length) => tunnels([secured({ ca: "n".repeat(length) })]), 1024 * 1024],
+    ["the code of a refusal", (length) => refused("n".repeat(length), ""), 256],
+    ["a refusal", (length) => refused("internal", "n".repeat(length)), 4096],
+    ["a list of wants", (length) => hello({ wanted: Array.from({ length }, () => request({})) }), 1_024],
+    ["a list of tunnels", (length) => tunnels(Array.from({ length }, (_, id) => tunnel(id))), 1_024],
+  ])("%s may be as long as anyone needs, and no longer", (_name, made, longest) => {
+    const bytes = wire([made(longest)]);
+    expect(read(bytes)).toEqual(requestDeserialize(bytes));
+    built.length = 0;
+    expect(() => spy(wire([made(longest + 1)]))).toThrow(RangeError);
+    expect(built).toEqual([]);
+  });
+
+  test("lengths are counted in bytes", () => {
+    expect(() => count(wire([hello({ wanted: [request({ name: "ü".repeat(33) })] })]))).toThrow(RangeError);
+  });
+
+  test("the same field over and over is refused", () => {
+    // Its client's id, empty.
+    const ids = Buffer.alloc(2 * 16_385).fill(Buffer.from([0x2a, 0x00]));
+    const bytes = Buffer.concat([Buffer.from([0x0a, 0x86, 0x80, 0x02, 0x0a, 0x82, 0x80, 0x02]), ids]);
+    expect(() => count(bytes)).toThrow("more than 16384 fields about the session");
+  });
+
+  test("the longest Hello that asks for 256 tunnels has less than 256 KiB", () => {
+    const long = "n".repeat(256);
+    // A hostname or a subdomain.
+    const tunnel = request({ name: "n".repeat(64), hostname: long, target: long, hostHeader: long });
+    const whole = { ...tunnel, timeoutMs: 86_400_000, port: 65_535, ports: 1_000, proxyProtocol: 2 };
+    const texts = { clientId: long, version: long, sessionToken: long };
+    const bytes = wire([hello({ ...texts, wanted: Array.from({ length: 256 }, () => whole) })]);
+    expect(read(bytes)).toEqual(requestDeserialize(bytes));
+    expect(bytes.length).toBeLessThan(256 * 1024);
+  });
+});
+
 test("a batch cut short anywhere is refused, or was whole there", () => {
   const whole = wire([open(2), open(4)], chunk(2, 1, "hello"));
   const cuts = Array.from(whole, (_, length) => whole.subarray(0, length));
@@ -101,6 +155,29 @@ test("counting a batch full of data costs next to nothing", () => {
   for (let i = 0; i < 1_000; i++) count(bytes);
   expect(performance.now() - startMs).toBeLessThan(100);
 });
+
+function hello(more: Partial<Hello>): Control {
+  const nobody = { keyId: Buffer.alloc(8), secret: Buffer.alloc(16), clientId: "c", version: "0" };
+  const plain = { protocolMin: 1, protocolMax: 1, sessionToken: "", wanted: [], streamCredit: 1 };
+  return { message: "hello", hello: { ...nobody, ...plain, ...more } };
+}
+
+function request(more: Partial<TunnelRequest>): TunnelRequest {
+  const texts = { name: "n", hostname: "", subdomain: "", target: "b:1", hostHeader: "" };
+  return { kind: "HTTP", ...texts, timeoutMs: 0, ...more };
+}
+
+function tunnels(tunnels: Tunnel[]): Control {
+  return { message: "tunnels", tunnels: { tunnels } };
+}
+
+function secured(more: Partial<TargetTls>): Tunnel {
+  return { ...tunnel(1), targetTls: { insecure: false, ca: "", serverName: "", ...more } };
+}
+
+function refused(code: string, message: string): Control {
+  return { message: "refused", refused: { code, message } };
+}
 
 function tunnel(id: number): Tunnel {
   return { id, name: "n", kind: "HTTP", url: "http://a/", target: "b:1" };

@@ -71,7 +71,7 @@ function readSplit(bytes: Buffer, splits: number[]): ReadBatch[] {
         current = { control: [], data: Buffer.alloc(0) };
       },
     },
-    () => false,
+    { isOver: () => false },
   );
   let from = 0;
   for (const length of splits) {

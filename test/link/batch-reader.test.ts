@@ -63,7 +63,7 @@ describe("a message", () => {
         data: () => events.push("data"),
         batchEnd: () => events.push("end"),
       },
-      () => over,
+      { isOver: () => over },
     );
     reader.push(message(CONTROL.repeat(1000) + "120178"));
     expect(events).toEqual([64]);
@@ -93,6 +93,62 @@ describe("refused as a breach of the contract is", () => {
   });
 });
 
+describe("of a stranger", () => {
+  const HELLO = "0a02 0a00";
+  const OPEN = "0a04 4202 0802";
+  const MAX_BYTES = 100;
+
+  test.each([1, 2, 5, 100])("one Hello is read, in slices of %i bytes", (sliceBytes) => {
+    const bytes = message(HELLO);
+    const { events, push } = reader(MAX_BYTES);
+    for (let at = 0; at < bytes.length; at += sliceBytes) push(bytes.subarray(at, at + sliceBytes));
+    expect(events).toMatchObject([[{ message: "hello" }], "end"]);
+  });
+
+  test.each<[string, Buffer]>([
+    ["an Open", message(OPEN)],
+    ["a Drain", message("0a022a00")],
+    ["a Ping behind its Hello", message(`${HELLO} ${CONTROL}`)],
+    ["a second Hello", message(HELLO.repeat(2))],
+    ["a second message", Buffer.concat([message(HELLO), message(HELLO)])],
+    ["a second message that is empty", Buffer.concat([message(HELLO), message("")])],
+    ["data", message("120178")],
+    ["data behind its Hello", message(`${HELLO} 120178`)],
+    ["a Hello that is too long", message(`0a67 0a65 ${"7a00".repeat(50)} 00`)],
+  ])("%s is refused", (_, bytes) => {
+    const heard = reader(MAX_BYTES);
+    expect(() => heard.push(bytes)).toThrow(expect.objectContaining({ code: "protocol" }));
+    expect(heard.events.flat().filter((event) => event !== "end").length).toBeLessThanOrEqual(1);
+  });
+
+  test("whatever is no Hello is refused before it is here whole", () => {
+    const { push } = reader(MAX_BYTES);
+    expect(() => push(message(OPEN).subarray(0, 8))).toThrow(expect.objectContaining({ code: "protocol" }));
+  });
+
+  test("a message is refused without its prefix too", () => {
+    const { events, pushMessage } = reader(MAX_BYTES);
+    pushMessage(unhex(HELLO));
+    expect(events.pop()).toBe("end");
+    expect(() => pushMessage(unhex(HELLO))).toThrow(expect.objectContaining({ code: "protocol" }));
+  });
+
+  test("that is known by then everything is read", () => {
+    const heard = reader(MAX_BYTES);
+    heard.push(message(HELLO));
+    heard.trust();
+    heard.push(message(`${CONTROL} ${CONTROL} 1201 78`));
+    heard.push(message(`12 80 02 ${"78".repeat(256)}`));
+    expect(heard.events.slice(2)).toEqual([[PING, PING], "x", "end", "x".repeat(256), "end"]);
+  });
+});
+
+test("a message about the session is handed on before the next one is built", () => {
+  expect(read(message("0a022a00".repeat(2) + CONTROL)).map((event) => (event as unknown[]).length)).toEqual([
+    1, 1, 1, 3,
+  ]);
+});
+
 function framed(hex: string): string {
   return `00${unhex(hex).length.toString(16).padStart(8, "0")}${hex}`;
 }
@@ -112,7 +168,7 @@ function read(bytes: Buffer): unknown[] {
   return heard.events;
 }
 
-function reader(): { events: unknown[]; push(bytes: Buffer): void } {
+function reader(helloBytes?: number) {
   const events: unknown[] = [];
   const reader = new BatchReader(
     {
@@ -120,7 +176,12 @@ function reader(): { events: unknown[]; push(bytes: Buffer): void } {
       data: (slice) => events.push(slice.toString()),
       batchEnd: () => events.push("end"),
     },
-    () => false,
+    { isOver: () => false, helloBytes },
   );
-  return { events, push: (bytes) => reader.push(bytes) };
+  return {
+    events,
+    push: (bytes: Buffer) => reader.push(bytes),
+    pushMessage: (bytes: Buffer) => reader.pushMessage(bytes),
+    trust: () => reader.trust(),
+  };
 }

@@ -11,15 +11,13 @@ const STATES: Control = { message: "tunnelStates", tunnelStates: { tunnels: [] }
 const CREDIT: Control = { message: "credit", credit: { stream: 2, bytes: 1 } };
 
 /** A guarded carrier, and what came through it. */
-function guardedEnd({ known = true } = {}) {
+function guardedEnd() {
   const clock = { now: 0 };
-  const who = { known };
   const [near, far] = memoryCarriers();
   const heard: string[] = [];
   const breaches: TunnelError[] = [];
   const carrier = guarded(near, {
     now: () => clock.now,
-    known: () => who.known,
     onBreach: (error) => breaches.push(error),
   });
   carrier.receive({
@@ -33,7 +31,7 @@ function guardedEnd({ known = true } = {}) {
     await turn();
     await turn();
   };
-  return { clock, who, heard, breaches, say, far };
+  return { clock, heard, breaches, say, far };
 }
 
 test("what a client says passes as it came, to its end", async () => {
@@ -53,24 +51,6 @@ test("a batch without content is a breach, and nothing behind it passes", async 
   await say([CREDIT], "bytes");
   expect(breaches.map(({ code }) => code)).toEqual(["protocol"]);
   expect(heard).toEqual([]);
-});
-
-test("a stranger gets one batch through, and no second", async () => {
-  const { heard, breaches, say } = guardedEnd({ known: false });
-  await say([CREDIT]);
-  expect(breaches).toEqual([]);
-  await say([CREDIT]);
-  expect(breaches.map(({ code }) => code)).toEqual(["protocol"]);
-  expect(heard.filter((event) => event === "|").length).toBe(1);
-});
-
-test("one that is known by then says as much as it likes", async () => {
-  const { heard, who, breaches, say } = guardedEnd({ known: false });
-  await say([CREDIT]);
-  who.known = true;
-  for (let i = 0; i < 5; i++) await say([CREDIT]);
-  expect(breaches).toEqual([]);
-  expect(heard.filter((event) => event === "|").length).toBe(6);
 });
 
 test("a thousand probes and answers at once, then a hundred a second, and no more", async () => {
