@@ -106,7 +106,11 @@ function messageNamed(name: string, definition: Definition, isAboutSession = fal
         // What is about streams the link itself looks at.
         maxBytes: isAboutSession && isText ? (MAX_BYTES[key] ?? MAX_TEXT_BYTES) : Infinity,
         maxCount:
-          isAboutSession && field.label === "LABEL_REPEATED" ? (isMessage ? MAX_TUNNELS : MAX_LISTED) : Infinity,
+          isAboutSession && field.label === "LABEL_REPEATED"
+            ? isMessage
+              ? MAX_TUNNELS
+              : MAX_LISTED
+            : Infinity,
       },
     ];
   });

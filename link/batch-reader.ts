@@ -156,8 +156,10 @@ export class BatchReader {
   /** Looks at what a stranger says before it is here whole; false if that takes one more byte. */
   #mayRead({ tag, contentAt, end }: FieldHead, bytes: Buffer, at: number): boolean {
     if (this.#helloBytes === undefined) return true;
+    // Some senders write what is empty, too.
+    if (contentAt === end) return true;
     if (tag === ((DATA_FIELD << 3) | BYTES)) throw beforeWelcome("data");
-    if (tag !== ((CONTROL_FIELD << 3) | BYTES) || contentAt === end) return true;
+    if (tag !== ((CONTROL_FIELD << 3) | BYTES)) return true;
     const content = bytes[contentAt];
     if (content === undefined) {
       this.#needBytes = contentAt + 1 - at;
@@ -218,7 +220,10 @@ export class BatchReader {
 }
 
 function beforeWelcome(what: string): TunnelError {
-  return new TunnelError("protocol", `${what} before Welcome, where there should be one Hello and nothing else`);
+  return new TunnelError(
+    "protocol",
+    `${what} before Welcome, where there should be one Hello and nothing else`,
+  );
 }
 
 interface FieldHead {

@@ -20,9 +20,8 @@ const STEP_TIMEOUT_MS = 10_000;
 const WINDOW_BYTES = 16 * 1024 * 1024;
 const KEEPALIVE_MS = 15_000;
 const KEEPALIVE_TIMEOUT_MS = 30_000;
-/** More than any server has a use for: what it says must not cost the client sockets and memory without end. */
+/** More than any server has a use for: what it says must not cost the client sockets without end. */
 const MAX_CONNECTIONS = 8;
-const MAX_TUNNELS = 1_024;
 /** What a server may say to the person in front of the client. */
 const MAX_REASON = 500;
 
@@ -176,14 +175,8 @@ function checked(welcome: Welcome): Welcome {
   return { ...welcome, connections: Math.min(connections, MAX_CONNECTIONS) };
 }
 
-/** @throws TunnelError `protocol` */
+/** How many there are the reader of batches has bounded. @throws TunnelError `protocol` */
 export function checkTunnels(tunnels: Tunnel[]): void {
-  if (tunnels.length > MAX_TUNNELS) {
-    throw new TunnelError(
-      "protocol",
-      `the server names ${tunnels.length} tunnels, more than the ${MAX_TUNNELS} that one client serves`,
-    );
-  }
   if (new Set(tunnels.map(({ id }) => id)).size < tunnels.length)
     throw new TunnelError("protocol", "the server gives two tunnels the same id");
 }

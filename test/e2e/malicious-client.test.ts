@@ -376,16 +376,30 @@ describe("before a client has said who it is", () => {
   });
 
   test.each<[string, Parameters<RawClient["hello"]>[1]]>([
-    ["a client id of 100 KB", { clientId: "x".repeat(100_000) }],
+    ["a client id of 100 bytes", { clientId: "x".repeat(100) }],
     ["no client id", { clientId: "" }],
-    ["a version of 100 KB", { version: "x".repeat(100_000) }],
-    ["a key id of 100 KB", { keyId: Buffer.alloc(100_000) }],
-    ["a secret of 100 KB", { secret: Buffer.alloc(100_000) }],
+    ["a version of 100 bytes", { version: "x".repeat(100) }],
+    ["a key id of 100 bytes", { keyId: Buffer.alloc(100) }],
+    ["a secret of 100 bytes", { secret: Buffer.alloc(100) }],
     ["no credit", { streamCredit: 0 }],
   ])("a Hello with %s is refused", async (_name, more) => {
     using client = new RawClient(server.grpcPort).hello(token, { wanted: [wanted("bad")], ...more });
     expect((await client.heard.message("refused")).refused.code).toBe("protocol");
     await client.over;
+  });
+
+  test.each<[string, Parameters<RawClient["hello"]>[1]]>([
+    ["a client id of 100 KB", { clientId: "x".repeat(100_000) }],
+    ["a session token of 1 KB", { sessionToken: "x".repeat(1_000) }],
+    ["a tunnel's name of 65 bytes", { wanted: [wanted("bad", { name: "x".repeat(65) })] }],
+    ["a target of 257 bytes", { wanted: [wanted("bad", { target: "x".repeat(257) })] }],
+    ["two thousand names", { wanted: Array.from({ length: 2_000 }, () => wanted("bad")) }],
+  ])("a Hello with %s is not even read, and the call says so", async (_name, more) => {
+    using client = new RawClient(server.grpcPort).hello(token, { wanted: [wanted("bad")], ...more });
+    const { code, details } = await client.over;
+    expect(String(code)).toBe(INTERNAL);
+    expect(details).toMatch(/more than \d+/);
+    expect(client.heard.controls).toEqual([]);
   });
 });
 
@@ -514,8 +528,8 @@ describe("on the gRPC port itself", () => {
   test("a message of a million Hellos stops nobody", async () => {
     const hellos = Buffer.alloc(0x3ffffc).fill(Buffer.from([0x0a, 0x02, 0x0a, 0x00]));
     const startMs = performance.now();
-    // The seventeenth is one too many for a batch.
-    expect(await statusInSession(message(hellos))).toBe(INTERNAL);
+    // The first is one too many for a session.
+    expect(await statusInSession(message(hellos))).toBe(CUT);
     // Built as objects they took 12 s.
     expect(performance.now() - startMs).toBeLessThan(2_000);
   });

@@ -124,6 +124,11 @@ const BREACHES: [name: string, mischief: (call: RawCall) => void][] = [
         { message: "tunnels", tunnels: { tunnels: Array.from({ length: 2_000 }, (_, id) => tunnel(id)) } },
       ]),
   ],
+  [
+    "a tunnel with a name that never ends",
+    (call) =>
+      call.say([{ message: "tunnels", tunnels: { tunnels: [{ ...tunnel(1), name: "x".repeat(1_000) }] } }]),
+  ],
 ];
 
 test.each(BREACHES)(
@@ -163,6 +168,22 @@ const BAD_GREETINGS: [name: string, greet: (call: RawCall) => void][] = [
     "has a Welcome with one id for two tunnels",
     (call) => call.say([welcome([{ id: 1 }, { id: 1, request: 0 }])]),
   ],
+  ["names a tunnel at length", (call) => call.say([welcome([{ name: "x".repeat(1_000) }])])],
+  [
+    "has an address that never ends",
+    (call) => call.say([welcome([{ url: `http://${"x".repeat(1_000)}/` }])]),
+  ],
+  ["names a target that never ends", (call) => call.say([welcome([{ target: `${"x".repeat(1_000)}:1` }])])],
+  [
+    "has certificates of two megabytes",
+    (call) => {
+      const targetTls = { insecure: false, ca: "x".repeat(2_000_000), serverName: "" };
+      call.say([welcome([{ target: "https://127.0.0.1:1", targetTls }])]);
+    },
+  ],
+  ["has a token that never ends", (call) => call.say([welcome([], { sessionToken: "x".repeat(1_000) })])],
+  ["has a version that never ends", (call) => call.say([welcome([], { version: "x".repeat(1_000) })])],
+  ["refuses at length", (call) => say(call, { code: "key_refused", message: "x".repeat(5_000) })],
   ["refuses without a reason that anyone knows", (call) => say(call, { code: "__proto__", message: "" })],
   ["is overloaded", (call) => say(call, { code: "overloaded", message: "Later." })],
 ];
@@ -207,7 +228,7 @@ test("a server of another protocol version ends the client for good", async () =
 });
 
 test("a refusal cannot steer the terminal that it is printed on, nor fill it", async () => {
-  const message = `\u001b[2J\u0007gone${"!".repeat(100_000)}`;
+  const message = `\u001b[2J\u0007gone${"!".repeat(4_000)}`;
   const server = await RawServer.start((call) => say(call, { code: "key_refused", message }));
   await using world = withClient(server);
   const error = (await world.client.ended) as TunnelError;

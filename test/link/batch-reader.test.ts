@@ -98,8 +98,15 @@ describe("of a stranger", () => {
   const OPEN = "0a04 4202 0802";
   const MAX_BYTES = 100;
 
-  test.each([1, 2, 5, 100])("one Hello is read, in slices of %i bytes", (sliceBytes) => {
-    const bytes = message(HELLO);
+  test.each([
+    [HELLO, 1],
+    [HELLO, 2],
+    [HELLO, 5],
+    [HELLO, 100],
+    // As proto-loader writes that there is no data.
+    [`${HELLO} 1200`, 100],
+  ])("one Hello is read: %s in slices of %i bytes", (hex, sliceBytes) => {
+    const bytes = message(hex);
     const { events, push } = reader(MAX_BYTES);
     for (let at = 0; at < bytes.length; at += sliceBytes) push(bytes.subarray(at, at + sliceBytes));
     expect(events).toMatchObject([[{ message: "hello" }], "end"]);
@@ -131,6 +138,21 @@ describe("of a stranger", () => {
     pushMessage(unhex(HELLO));
     expect(events.pop()).toBe("end");
     expect(() => pushMessage(unhex(HELLO))).toThrow(expect.objectContaining({ code: "protocol" }));
+  });
+
+  test.each<[string, Buffer]>([
+    ["27,000 Opens", message(OPEN.repeat(27_000))],
+    ["64,000 empty wants", message(`0a84e807 0a80e807 ${"4200".repeat(64_000)}`)],
+  ])("a first message of %s costs next to nothing", (_, bytes) => {
+    const before = process.cpuUsage();
+    for (let round = 0; round < 60; round++) {
+      const heard = reader(256 * 1024);
+      expect(() => heard.push(bytes)).toThrow(expect.objectContaining({ code: "protocol" }));
+      expect(heard.events).toEqual([]);
+    }
+    const { user, system } = process.cpuUsage(before);
+    // As objects they took some 30 and 80.
+    expect((user + system) / 60 / 1_000).toBeLessThan(5);
   });
 
   test("that is known by then everything is read", () => {

@@ -258,6 +258,38 @@ describe("a call of somebody who is not known yet", () => {
     expect(received).toEqual([0, 1024 * KIB, KIB]);
   });
 
+  test.each([
+    ["read beneath grpc-js", true],
+    ["read by grpc-js", false],
+  ])("may say Hello and nothing else, %s", async (_, direct) => {
+    const heard: string[] = [];
+    let over: (() => void) | undefined;
+    await using port = await startPort({
+      direct,
+      onConnection(carrier) {
+        carrier.distrust(64 * KIB);
+        carrier.receive({
+          control: (messages) => heard.push(...messages.map(({ message }) => message)),
+          data: () => heard.push("data"),
+          batchEnd() {},
+          closed: (error) => {
+            heard.push(`${error?.code}`);
+            over?.();
+          },
+        });
+      },
+    });
+    const hello = Buffer.from([0x0a, 0x02, 0x0a, 0x00]);
+    const open = Buffer.from([0x0a, 0x04, 0x42, 0x02, 0x08, 0x02]);
+    const mayNot = [Buffer.concat([open, open]), Buffer.concat([hello, open]), batchOf(1).subarray(5)];
+    for (const bytes of mayNot) {
+      const end = new Promise<void>((resolve) => (over = resolve));
+      port.call().call.write(message(bytes));
+      await end;
+    }
+    expect(heard).toEqual(["protocol", "hello", "protocol", "protocol"]);
+  });
+
   test("is refused when it compresses: 16 KiB of it were gigabytes", async () => {
     let batches = 0;
     await using port = await startPort({
