@@ -4,6 +4,12 @@ import { plainAddress } from "../../../runtime/ip-address.ts";
 import { splitHostPort } from "../../routing/hostname.ts";
 import { peerOf, type Peer } from "./forwarding.ts";
 
+/**
+ * Addresses that are looked at, from the last on. A request passes a handful of proxies (CDN, balancer, ingress, sidecar); a list
+ * of thousands was made up by a visitor, and each address in it costs microseconds.
+ */
+const MAX_HOPS = 32;
+
 /** What stands in front of the server, and is believed when it says who asks. */
 export class TrustedProxies {
   readonly #ranges: AddressRanges;
@@ -21,21 +27,23 @@ export class TrustedProxies {
   /**
    * Who asked the first of the trusted. Each proxy adds the address of its own visitor at the end of X-Forwarded-For: read from
    * there, everything up to the first address that is not trusted was written by somebody trusted; what lies before it anybody
-   * may have made up. Forwarded is not read: what sets the one field passes on what a visitor wrote into the other.
+   * may have made up, as what lies beyond the last 32. Forwarded is not read: what sets the one field passes on what a visitor wrote into the other.
    *
    * @param proxy the trusted one, at the connection's other end
    */
   visitorBehind(proxy: Peer, rawFields: RawFields): Peer {
-    const hops = elements(rawFields, "x-forwarded-for");
     let address = proxy.address;
-    for (let i = hops.length - 1; i >= 0; i--) {
-      const hop = addressOf(hops[i]!);
+    let hops = 0;
+    for (const element of fromTheEnd(rawFields, "x-forwarded-for")) {
+      if (++hops > MAX_HOPS) break;
+      if (element === "") continue;
+      const hop = addressOf(element);
       if (hop === undefined) break;
       address = hop;
       if (!this.trusts(hop)) break;
     }
-    const host = elements(rawFields, "x-forwarded-host").at(-1);
-    const scheme = elements(rawFields, "x-forwarded-proto").at(-1)?.toLowerCase();
+    const host = lastElement(rawFields, "x-forwarded-host");
+    const scheme = lastElement(rawFields, "x-forwarded-proto")?.toLowerCase();
     return {
       ...peerOf(address),
       scheme: scheme === "https" || scheme === "wss" ? "https" : "http",
@@ -44,16 +52,23 @@ export class TrustedProxies {
   }
 }
 
-/** The members of a comma-separated list, over all fields of this name. */
-function elements(fields: RawFields, name: string): string[] {
-  const found: string[] = [];
-  for (let i = 0; i + 1 < fields.length; i += 2) {
+function lastElement(fields: RawFields, name: string): string | undefined {
+  for (const element of fromTheEnd(fields, name)) if (element !== "") return element;
+  return undefined;
+}
+
+/** The members of a comma-separated list, over all fields of this name, the last one first; empty ones too. */
+function* fromTheEnd(fields: RawFields, name: string): Generator<string> {
+  for (let i = fields.length - 2; i >= 0; i -= 2) {
     if (fields[i]!.toLowerCase() !== name) continue;
-    for (const element of fields[i + 1]!.split(",")) {
-      if (element.trim() !== "") found.push(element.trim());
+    const value = fields[i + 1]!;
+    let end = value.length;
+    while (end >= 0) {
+      const comma = end === 0 ? -1 : value.lastIndexOf(",", end - 1);
+      yield value.slice(comma + 1, end).trim();
+      end = comma;
     }
   }
-  return found;
 }
 
 /** Some proxies write the port too: `203.0.113.7:4711`, `[2001:db8::1]:4711`. */
