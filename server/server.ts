@@ -1,10 +1,9 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { TunnelError } from "../link/errors.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
 import { formatAddress } from "../runtime/net-address.ts";
 import { ensureDirectory } from "../runtime/state-directory.ts";
-import { KeyRing } from "./access/key-ring.ts";
+import { KeyRing, keyRevoked } from "./access/key-ring.ts";
 import type { PublicUrl, ServerConfig } from "./config/config.ts";
 import { serverDescriptors } from "./descriptors.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
@@ -147,6 +146,7 @@ export async function startServer(
           await keys.refresh();
           return keys.authenticate(keyId, secret);
         },
+        isStillGood: (keyId, secret) => keys.authenticate(keyId, secret) !== undefined,
         log,
       }),
   }).catch(async (error: unknown) => {
@@ -154,15 +154,7 @@ export async function startServer(
     throw error;
   });
 
-  keys.onRevoked((keyIds) =>
-    registry.revoke(
-      keyIds,
-      new TunnelError(
-        "key_revoked",
-        "The access key has been revoked. Ask the server's owner for a new one.",
-      ),
-    ),
-  );
+  keys.onRevoked((keyIds) => registry.revoke(keyIds, keyRevoked()));
   keys.watch();
 
   return {

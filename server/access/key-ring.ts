@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { setTimeout as delay } from "node:timers/promises";
+import { TunnelError } from "../../link/errors.ts";
 import type { TargetTls } from "../../link/messages.ts";
 import type { PortRange } from "../../link/port-range.ts";
 import type { Log } from "../../runtime/log.ts";
@@ -200,6 +201,13 @@ export class KeyRing {
     this.#log.info({ keys: [...revoked].map((id) => before.get(id)!.key.name) }, "keys revoked");
     for (const listener of this.#onRevoked) listener(revoked);
   }
+}
+
+export function keyRevoked(): TunnelError {
+  return new TunnelError(
+    "key_revoked",
+    "The access key has been revoked. Ask the server's owner for a new one.",
+  );
 }
 
 const MISSING = "missing";

@@ -13,7 +13,7 @@ import { networkOfPeer } from "../access/client-network.ts";
 import type { Door } from "../access/door.ts";
 import { guarded } from "../access/guarded-carrier.ts";
 import type { TooManyGuesses } from "../access/guess-limit.ts";
-import type { Key } from "../access/key-ring.ts";
+import { type Key, keyRevoked } from "../access/key-ring.ts";
 import type { Registry } from "./registry.ts";
 import type { Session } from "./session.ts";
 
@@ -50,6 +50,8 @@ export interface HandshakeOptions extends ConnectionTuning {
   unreadBudget: UnreadBudget;
   /** Checks who it is, against the newest state of the keys. */
   authenticate: (keyId: Buffer, secret: Buffer) => Promise<Key | undefined>;
+  /** Whether a key that `authenticate` took is still good, as far as is known without another look. */
+  isStillGood: (keyId: Buffer, secret: Buffer) => boolean;
   log: Log;
 }
 
@@ -131,9 +133,12 @@ function greetCaller(
   );
 
   async function greet(hello: Hello): Promise<void> {
+    // Revoking ends the sessions that there are; this one is still waiting, for the key or for its ports.
+    const isGood = (): boolean => options.isStillGood(hello.keyId, hello.secret);
     try {
       const key = await admit(hello, network, options);
       if (link.closed) return;
+      if (!isGood()) throw keyRevoked();
       if (carrier.becomeClient?.() === false) throw noRoom();
       session = join(hello, key, registry);
       if (!session) {
@@ -141,6 +146,10 @@ function greetCaller(
         const registration = { key, network, maxConnections, clientId, wanted };
         const tunnels = await registry.prepare(registration);
         if (link.closed) return registry.abandon(tunnels);
+        if (!isGood()) {
+          registry.abandon(tunnels);
+          throw keyRevoked();
+        }
         session = registry.register(registration, tunnels);
       }
       clearTimeout(helloTimer);

@@ -22,9 +22,11 @@ export class FakePorts implements PortOpener {
   readonly opened = new Set<string>();
   /** What other programs have, or what the system does not allow. */
   readonly taken = new Map<string, string>();
+  /** What opening takes. */
+  wait: () => Promise<void> = () => Promise.resolve();
 
   async open(kind: string, port: number): Promise<void> {
-    await Promise.resolve();
+    await this.wait();
     const name = `${kind.toLowerCase()}:${port}`;
     const code = this.taken.get(name);
     if (code !== undefined) throw Object.assign(new Error(code), { code });

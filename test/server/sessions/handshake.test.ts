@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { expect, test } from "vitest";
+import { TunnelError } from "../../../link/errors.ts";
 import type { Control, Hello } from "../../../link/messages.ts";
 import { UnreadBudget } from "../../../link/unread-budget.ts";
 import type { DoorLimits } from "../../../server/access/client-limits.ts";
@@ -24,9 +25,10 @@ const PING: Control = { message: "ping", ping: { id: 1 } };
 function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   const clock = { now: 1_000_000 };
   const { log, lines } = recordingLog();
+  const opener = new FakePorts();
   const registry = new Registry({
     rules: namingRules(),
-    opener: new FakePorts(),
+    opener,
     holdMs: 0,
     log,
     limits: limitOptions.parse({}),
@@ -38,6 +40,8 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   let port = 1_024;
   /** What every look waits for, as for the file of the keys. */
   const gate = { open: Promise.resolve() };
+  const isKey = (keyId: Buffer, secret: Buffer): boolean => keyId.equals(KEY_ID) && secret.equals(SECRET);
+  const key = { revoked: false };
   const knock = (address = HERE): RawPeer => {
     const [near, far] = memoryCarriers();
     const peer = new RawPeer(far);
@@ -49,8 +53,9 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
       async authenticate(keyId, secret) {
         looks++;
         await gate.open;
-        return keyId.equals(KEY_ID) && secret.equals(SECRET) ? KEY : undefined;
+        return isKey(keyId, secret) ? KEY : undefined;
       },
+      isStillGood: (keyId, secret) => isKey(keyId, secret) && !key.revoked,
     });
     return peer;
   };
@@ -63,7 +68,7 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
     return answer;
   };
   const warnings = () => lines.filter(({ level }) => level === "warn");
-  return { clock, room, gate, knock, answerTo, looks: () => looks, warnings };
+  return { clock, room, gate, key, knock, answerTo, looks: () => looks, warnings, registry, opener };
 }
 
 function helloWith(hello: Partial<Hello>) {
@@ -267,6 +272,37 @@ test("states before the Welcome end the call", async () => {
   peer.say([STATES]);
   await turnsUntil(() => peer.over);
   expect(peer.heard.some(({ message }) => message === "welcome")).toBe(false);
+});
+
+test("a key that is revoked while the client's port opens gets no session, and the port closes", async () => {
+  const { key, knock, registry, opener } = doorWith();
+  const peer = knock();
+  const opening = new Promise<() => void>((resolve) => {
+    opener.wait = () => new Promise<void>((open) => resolve(open));
+  });
+  peer.say([helloWith({ wanted: [wanted("app", { kind: "TCP", port: 20_001 })] })]);
+  const open = await opening;
+  key.revoked = true;
+  registry.revoke(new Set([KEY.id]), new TunnelError("key_revoked", "gone"));
+  open();
+  expect(await firstAnswer(peer)).toBe("key_revoked");
+  expect(opener.names).toEqual([]);
+  expect(registry.findPortRoute("TCP", 20_001)).toBeUndefined();
+});
+
+test("a connection whose key is revoked while it is looked at joins nothing", async () => {
+  const { gate, key, knock } = doorWith();
+  const first = greeted(knock());
+  await firstAnswer(first);
+  const welcome = first.heard[0];
+  const sessionToken = welcome?.message === "welcome" ? welcome.welcome.sessionToken : "";
+  let openGate: (() => void) | undefined;
+  gate.open = new Promise((resolve) => (openGate = resolve));
+  const second = knock();
+  second.say([helloWith({ sessionToken })]);
+  key.revoked = true;
+  openGate?.();
+  expect(await firstAnswer(second)).toBe("key_revoked");
 });
 
 function greeted(peer: RawPeer): RawPeer {
