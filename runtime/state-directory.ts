@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
-import { chown, mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { constants } from "node:fs";
+import { mkdir, open, rename, rm, stat } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileErrorInWords } from "./file-error.ts";
@@ -134,10 +135,19 @@ async function isDirectory(file: string): Promise<boolean> {
   );
 }
 
+/**
+ * By handle, and only of directories: whoever owns the one above may have put a link in place of what was just made, and root
+ * would give away what that leads to.
+ */
 async function inheritOwner(first: string, last: string): Promise<void> {
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = await stat(path.dirname(first));
   for (let directory = last; directory.startsWith(first); directory = path.dirname(directory)) {
-    await chown(directory, uid, gid);
+    const handle = await open(directory, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      await handle.chown(uid, gid);
+    } finally {
+      await handle.close();
+    }
   }
 }
