@@ -5,6 +5,7 @@ import type { DescriptorParty } from "../../runtime/descriptor-budget.ts";
 import { networkOf } from "../../runtime/ip-address.ts";
 import { carrierService } from "../../link/contract.ts";
 import { CallCarrier } from "./call-carrier.ts";
+import { clientTls } from "./client-tls.ts";
 import { onHttp2Session, widenStreamWindows } from "./http2-windows.ts";
 import { TcpConnection } from "./tcp-connection.ts";
 
@@ -65,9 +66,11 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
     },
   });
 
-  // The listening is ours, and only what it has accepted goes to grpc-js: so a connection can be refused before its TLS
-  // handshake, which costs more than all that follows.
-  const injector = server.createConnectionInjector(credentialsOf(options.certificate));
+  // The listening is ours, and the TLS: so a connection can be refused before its handshake, which costs more than all that
+  // follows. grpc-js gets those that have finished it.
+  const injector = server.createConnectionInjector(ServerCredentials.createInsecure());
+  const speak = (socket: Socket): void => injector.injectConnection(socket);
+  const begin = options.certificate ? clientTls(options.certificate, speak) : speak;
   onHttp2Session(server, (session) => connections.get(peerOf(session.socket))?.speaksHttp2(session));
   const tcp = createServer({ noDelay: true }, (socket) => {
     socket.on("error", () => {});
@@ -91,7 +94,7 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
       connection.closed();
       descriptor?.release();
     });
-    injector.injectConnection(socket);
+    begin(socket);
   });
   const port = await listen(tcp, options);
   return {
@@ -112,14 +115,6 @@ export async function startGrpcServer(options: GrpcServerOptions): Promise<GrpcS
 /** As grpc-js writes it in getPeer(). */
 function peerOf({ remoteAddress, remotePort }: Pick<Socket, "remoteAddress" | "remotePort">): string {
   return `${remoteAddress}:${remotePort}`;
-}
-
-function credentialsOf(certificate: GrpcServerOptions["certificate"]): ServerCredentials {
-  if (!certificate) return ServerCredentials.createInsecure();
-  const { cert, key } = certificate;
-  return ServerCredentials.createSsl(null, [
-    { cert_chain: Buffer.from(cert), private_key: Buffer.from(key) },
-  ]);
 }
 
 async function listen(tcp: TcpServer, { host, port }: GrpcServerOptions): Promise<number> {

@@ -31,6 +31,12 @@ async function startPort(options: Partial<GrpcServerOptions> = {}) {
       await once(socket, "connect");
       return socket;
     },
+    secure(options: tls.ConnectionOptions): tls.TLSSocket {
+      const { port } = server;
+      const socket = tls.connect({ host: "127.0.0.1", port, rejectUnauthorized: false, ...options });
+      sockets.push(socket.on("error", () => {}));
+      return socket;
+    },
     /** A call whose framing can be wrong. */
     call(headers: Record<string, string> = {}) {
       const session = http2.connect(`http://127.0.0.1:${server.port}`).on("error", () => {});
@@ -171,12 +177,58 @@ describe("TCP connections", () => {
     const half = await port.dial();
     half.write(Buffer.from("16030100c8010000c40303", "hex"));
     // A whole one behind it: the server has the half one by now.
-    const whole = tls.connect({ port: port.server.port, host: "127.0.0.1", rejectUnauthorized: false });
-    whole.on("error", () => {});
+    const whole = port.secure({ ALPNProtocols: ["h2"] });
     await once(whole, "secureConnect");
     port.server.close();
     await Promise.all([closed(half), closed(whole)]);
     expect(half.bytesRead).toBe(0);
+  });
+});
+
+describe("over TLS", () => {
+  const H2 = { ALPNProtocols: ["h2"] };
+
+  test("version 1.3 is spoken with all who can", async () => {
+    await using port = await startPort({ certificate: await makeCertificate() });
+    const socket = port.secure(H2);
+    await once(socket, "secureConnect");
+    expect([socket.getProtocol(), socket.alpnProtocol]).toEqual(["TLSv1.3", "h2"]);
+    expect(socket.getCipher().name).toBe("TLS_AES_128_GCM_SHA256");
+  });
+
+  test.each([
+    "ECDHE-ECDSA-AES128-GCM-SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305",
+  ])("version 1.2 is spoken with %s", async (ciphers) => {
+    await using port = await startPort({ certificate: await makeCertificate() });
+    const session = http2.connect(`https://127.0.0.1:${port.server.port}`, {
+      rejectUnauthorized: false,
+      maxVersion: "TLSv1.2",
+      ciphers,
+    });
+    await once(session, "remoteSettings");
+    expect((session.socket as tls.TLSSocket).getProtocol()).toBe("TLSv1.2");
+    session.destroy();
+  });
+
+  test.each<[string, tls.ConnectionOptions]>([
+    ["CBC, and SHA-256", { maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES128-SHA256" }],
+    ["CBC, and SHA-1", { maxVersion: "TLSv1.2", ciphers: "ECDHE-ECDSA-AES256-SHA" }],
+    ["version 1.1", { minVersion: "TLSv1.1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" }],
+    ["no protocol that it knows", { ALPNProtocols: ["http/1.1"] }],
+  ])("%s gets an alert", async (_, options) => {
+    await using port = await startPort({ certificate: await makeCertificate() });
+    const socket = port.secure({ ...H2, ...options });
+    const error = new Promise<NodeJS.ErrnoException>((resolve) => socket.once("error", resolve));
+    expect((await error).code).toMatch(/^ERR_SSL_.*ALERT/);
+  });
+
+  test("a connection that names no protocol ends", async () => {
+    await using port = await startPort({ certificate: await makeCertificate() });
+    const socket = port.secure({});
+    await closed(socket.resume());
+    expect(socket.bytesRead).toBe(0);
   });
 });
 
