@@ -2,6 +2,7 @@ import type { Http2Stream } from "node:http2";
 import { Metadata } from "@grpc/grpc-js";
 import { writeBatch } from "./batch-writer.ts";
 import type { Batch, CarrierReceiver } from "./carrier.ts";
+import type { TunnelError } from "./errors.ts";
 import { type Call, GrpcCarrier } from "./grpc-carrier.ts";
 import { readOn } from "./read-on.ts";
 
@@ -21,7 +22,7 @@ export class DirectCarrier extends GrpcCarrier {
   #waiting: { batch: Batch; written: () => void }[] = [];
   readonly #mayBeDirect: boolean;
   #unreported = 0;
-  #watching = false;
+  #watching: NodeJS.Timeout | undefined;
 
   /** @param direct false: stays a plain carrier; for tests */
   constructor(call: Call, cut: () => void, direct = true) {
@@ -63,6 +64,16 @@ export class DirectCarrier extends GrpcCarrier {
     }
   }
 
+  override abort(): void {
+    clearTimeout(this.#watching);
+    super.abort();
+  }
+
+  protected override over(error?: TunnelError): void {
+    clearTimeout(this.#watching);
+    super.over(error);
+  }
+
   #take(stream: Http2Stream | undefined): boolean {
     if (!stream || stream.destroyed) return false;
     this.#stream = stream;
@@ -101,13 +112,12 @@ export class DirectCarrier extends GrpcCarrier {
   /** Reads on as long as a write is under way. */
   #watch(): void {
     if (this.#watching) return;
-    this.#watching = true;
-    setTimeout(() => {
-      this.#watching = false;
-      if (this.closed || this.#unreported === 0) return;
+    this.#watching = setTimeout(() => {
+      this.#watching = undefined;
+      if (this.#unreported === 0) return;
       readOn(this.#stream!);
       this.#watch();
-    }, UNREPORTED_MS).unref();
+    }, UNREPORTED_MS);
   }
 }
 

@@ -149,11 +149,11 @@ export class Link {
     else this.#onNoStreams = callback;
   }
 
-  /** Ends the link once everything said has left; streams that are still open fail. */
-  end(): void {
+  /** Ends the link once everything said has left, or else in so long, for the reason given; streams that are still open fail. */
+  end(withinMs = END_TIMEOUT_MS, reason?: TunnelError): void {
     if (this.#state !== "open") return;
     this.#state = "ending";
-    this.#endTimer = setTimeout(() => this.close(), END_TIMEOUT_MS);
+    this.#endTimer = setTimeout(() => this.close(reason), withinMs);
     this.#queue.whenIdle(() => this.#carrier.end());
   }
 

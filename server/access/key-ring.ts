@@ -85,6 +85,7 @@ export class KeyRing {
   #refreshing: Promise<void> = Promise.resolve();
   #nextRefresh: Promise<void> | undefined;
   #timer: NodeJS.Timeout | undefined;
+  readonly #closing = new AbortController();
 
   constructor(options: { dataDir: string; configKeys: readonly ConfigKey[]; log: Log }) {
     this.#file = keyFileIn(options.dataDir);
@@ -142,6 +143,7 @@ export class KeyRing {
   close(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
+    this.#closing.abort();
     this.#onRevoked.clear();
   }
 
@@ -160,6 +162,7 @@ export class KeyRing {
       if (this.#problem !== undefined) this.#log.info({ file: this.#file }, "keys.json can be read again");
       this.#problem = undefined;
     } catch (error) {
+      if (this.#closing.signal.aborted) return;
       const problem = (error as Error).message;
       if (problem === this.#problem) return;
       this.#problem = problem;
@@ -173,7 +176,7 @@ export class KeyRing {
   async #stampOfFile(): Promise<string> {
     const stamp = await stampOf(this.#file);
     if (stamp !== MISSING || this.#stamp === undefined || this.#stamp === MISSING) return stamp;
-    await delay(MISSING_FILE_RECHECK_MS);
+    await delay(MISSING_FILE_RECHECK_MS, undefined, { signal: this.#closing.signal });
     return await stampOf(this.#file);
   }
 

@@ -30,6 +30,10 @@ export class CallCarrier extends DirectCarrier {
     return this.#connection?.becomeClient() ?? true;
   }
 
+  cutWithin(ms: number): void {
+    this.#connection?.cutWithin(ms);
+  }
+
   /** It is known who calls; it stays so for this connection. */
   override trust(): void {
     super.trust();

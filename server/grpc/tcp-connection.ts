@@ -12,6 +12,7 @@ export class TcpConnection {
   readonly #handshakeTimer: NodeJS.Timeout | undefined;
   /** `false`: there is no room for one more client. */
   readonly becomeClient: () => boolean;
+  #cutTimer: NodeJS.Timeout | undefined;
   #session: ServerHttp2Session | undefined;
   #calls = 0;
   /** What its calls have brought, and may. */
@@ -48,6 +49,11 @@ export class TcpConnection {
     if (this.#maxBytes === undefined || maxBytes === Infinity) this.#maxBytes = maxBytes;
   }
 
+  /** Unless it closes before. */
+  cutWithin(ms: number): void {
+    this.#cutTimer ??= setTimeout(() => this.cut(), ms);
+  }
+
   cut(): void {
     this.#session?.destroy();
   }
@@ -58,6 +64,7 @@ export class TcpConnection {
 
   closed(): void {
     clearTimeout(this.#handshakeTimer);
+    clearTimeout(this.#cutTimer);
   }
 
   #count(bytes: number): void {

@@ -63,6 +63,8 @@ export interface Caller extends Carrier {
   becomeClient?(): boolean;
   /** It is known who calls. */
   trust?(): void;
+  /** Cuts the connection in so long, unless it ends before. */
+  cutWithin?(ms: number): void;
 }
 
 /** Serves one connection of a client: its Hello, then whatever its session does with it. */
@@ -75,14 +77,14 @@ export function serveConnection(carrier: Caller, peer: string, options: Handshak
 }
 
 /** Says that there is no room, with as little as that takes: no link, and no look at what the call brings. */
-function turnAway(carrier: Carrier, from: { peer: string; network: string }, { refusals }: Door): void {
+function turnAway(carrier: Caller, from: { peer: string; network: string }, { refusals }: Door): void {
   const code = "overloaded";
   const message =
     "Too many clients are knocking at once, from your address or in all. Try again in a moment.";
   refusals.refused({ ...from, code, reason: message });
   carrier.send({ control: [{ message: "refused", refused: { code, message } }], data: [] }, () => {});
   carrier.end();
-  setTimeout(() => carrier.abort(), TURNED_AWAY_MS).unref();
+  carrier.cutWithin?.(TURNED_AWAY_MS);
 }
 
 function greetCaller(

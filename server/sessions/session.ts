@@ -138,9 +138,8 @@ export class Session {
     this.#connections.clear();
     for (const link of links) {
       if (error) link.say({ message: "refused", refused: { code: error.code, message: error.message } });
-      link.end();
+      link.end(error && GO_MS, error);
     }
-    if (error) setTimeout(() => links.forEach((link) => link.close(error)), GO_MS).unref();
     this.#end(error?.message ?? "this server is stopping");
   }
 

@@ -14,6 +14,7 @@ export class TcpEdge {
   readonly #options: TcpEdgeOptions;
   readonly #visitors: Visitors;
   readonly #listeners = new Map<number, Server>();
+  #stopping = false;
 
   constructor(options: TcpEdgeOptions) {
     this.#options = options;
@@ -39,6 +40,10 @@ export class TcpEdge {
       onTrouble: (error) =>
         this.#visitors.warnings.warn({ port, error }, "a visitor's connection could not be taken"),
     });
+    if (this.#stopping) {
+      listener.close();
+      throw new Error("the server is stopping");
+    }
     this.#listeners.set(port, listener);
   }
 
@@ -50,6 +55,7 @@ export class TcpEdge {
 
   /** Takes no new visitors, lets those who are there go on for so long, then cuts them. */
   async stop(graceMs: number): Promise<void> {
+    this.#stopping = true;
     for (const port of this.#listeners.keys()) this.close(port);
     await this.#visitors.leave(graceMs);
   }

@@ -69,6 +69,10 @@ export class UdpEdge {
       onDatagram: (datagram, from) => this.#arrived(port, datagram, from),
       onError: (error) => this.#options.log.warn({ port, error }, "a UDP port has trouble"),
     });
+    if (this.#stopping) {
+      socket.close();
+      throw new Error("the server is stopping");
+    }
     this.#ports.set(port, { socket, visits });
     this.#sweep ??= setInterval(() => this.#look(), SWEEP_MS);
   }

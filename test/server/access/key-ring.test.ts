@@ -171,6 +171,21 @@ test("a file that is gone for a moment, as some editors do it, revokes nothing",
   expect(ring.authenticate(keyId, secret)).toBeDefined();
 });
 
+test("no timer is left of a ring that closes while it waits for a file that is gone for a moment", async () => {
+  const timers = (): number =>
+    process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+  const { ring, dataDir } = await startRing();
+  await create(dataDir, "home");
+  await ring.refresh();
+  await rm(keyFileIn(dataDir));
+  const before = timers();
+  const refreshed = ring.refresh();
+  await vi.waitUntil(() => timers() > before, { interval: 1 });
+  ring.close();
+  expect(timers()).toBeLessThanOrEqual(before);
+  await refreshed;
+});
+
 test("a file that is gone for good revokes its keys, and not those of the config", async () => {
   const { ring, dataDir } = await startRing({ configKeys: [CONFIGURED] });
   const { key } = await create(dataDir, "other");

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { expect, test } from "vitest";
+import { afterEach, expect, test, vi } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { Control, Hello } from "../../../link/messages.ts";
 import { UnreadBudget } from "../../../link/unread-budget.ts";
@@ -70,6 +70,8 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   const warnings = () => lines.filter(({ level }) => level === "warn");
   return { clock, room, gate, key, knock, answerTo, looks: () => looks, warnings, registry, opener };
 }
+
+afterEach(() => void vi.useRealTimers());
 
 function helloWith(hello: Partial<Hello>) {
   return {
@@ -191,6 +193,14 @@ test("all addresses together have so many calls that have not been let in", asyn
   expect(await firstAnswer(turnedAway)).toBe("overloaded");
   await turnsUntil(() => turnedAway.over);
   expect(warnings()).toMatchObject([{ code: "overloaded", peer: expect.stringContaining("198.51.100.1") }]);
+});
+
+test("no timer is left of a call that was turned away", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const { knock } = doorWith({ calls: 0 });
+  const peer = knock();
+  await turnsUntil(() => peer.over);
+  expect(vi.getTimerCount()).toBe(0);
 });
 
 test("what a call that was turned away says is not heard", async () => {

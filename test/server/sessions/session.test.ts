@@ -1,4 +1,4 @@
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { Control } from "../../../link/messages.ts";
 import { Session } from "../../../server/sessions/session.ts";
@@ -162,4 +162,24 @@ test("a session ends with its last connection, and says whether its client had s
   const stopped = sessionWith(1);
   stopped.session.end();
   expect(stopped.ended).toEqual(["this server is stopping"]);
+});
+
+test("no timer is left of a session that was ended, once its connections are gone", () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const { session, pairs } = sessionWith(2);
+  session.end(new TunnelError("replaced", "Another client has come."));
+  for (const { server } of pairs) server.link.close();
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+});
+
+test("a connection that stays although its session was ended is cut in time, for the same reason", () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout"] });
+  const { session, pairs } = sessionWith(1);
+  const [{ server }] = pairs as [Pair];
+  server.carrier.hold();
+  session.end(new TunnelError("key_revoked", "The key is gone."));
+  vi.advanceTimersByTime(400);
+  expect(server.over?.error?.code).toBe("key_revoked");
+  vi.useRealTimers();
 });

@@ -55,6 +55,20 @@ async function freePort(): Promise<number> {
   return peer.port;
 }
 
+test("a port that opens while the edge stops is closed again", async () => {
+  const { log } = recordingLog();
+  const edge = new UdpEdge({ findRoute: () => undefined, log, limits: { connections: 1 } });
+  const port = await freePort();
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  const opening = edge.open(port);
+  await edge.stop(0);
+  await expect(opening).rejects.toThrow("the server is stopping");
+  expect(vi.getTimerCount()).toBe(0);
+  vi.useRealTimers();
+  await using again = await startEdge();
+  await again.edge.open(port);
+});
+
 /** Lets the edge look who is silent, and lets so much time go by before; the system's sockets go on in real time. */
 function holdTime(): { pass(ms: number): void } {
   vi.useFakeTimers({ toFake: ["setInterval", "clearInterval", "performance"] });
