@@ -8,6 +8,7 @@ import { type ConfigKey, KeyRing } from "../../../server/access/key-ring.ts";
 import { keyFileIn, type MappedTunnel, readKeyFile, updateKeyFile } from "../../../server/store/key-file.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { temporaryDirectory } from "../../support/temporary-directory.ts";
+import { turnsUntil } from "../../support/turns.ts";
 
 const SECRET_TEXT = "a_secret_of_22_letters_or_more";
 const WEB: MappedTunnel = {
@@ -180,7 +181,7 @@ test("no timer is left of a ring that closes while it waits for a file that is g
   await rm(keyFileIn(dataDir));
   const before = timers();
   const refreshed = ring.refresh();
-  await vi.waitUntil(() => timers() > before, { interval: 1 });
+  await turnsUntil(() => timers() > before);
   ring.close();
   expect(timers()).toBeLessThanOrEqual(before);
   await refreshed;
