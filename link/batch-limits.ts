@@ -43,6 +43,8 @@ const BYTES = 2;
 interface Message {
   /** By number. */
   fields: ReadonlyMap<number, Field>;
+  /** Holds one of its fields, and no second: it would be built, and then lost to the last. */
+  isChoice: boolean;
   isAboutSession: boolean;
 }
 
@@ -114,7 +116,7 @@ function messageNamed(name: string, definition: Definition, isAboutSession = fal
       },
     ];
   });
-  return { fields: new Map(fields), isAboutSession };
+  return { fields: new Map(fields), isChoice: name === CONTROL, isAboutSession };
 }
 
 /**
@@ -135,6 +137,7 @@ class Count {
 
   fieldsOf(message: Message, to: number): void {
     let counts: Map<Field, number> | undefined;
+    let chosen = false;
     while (this.#at < to) {
       const tag = this.#number();
       const number = tag >>> 3;
@@ -148,7 +151,8 @@ class Count {
         this.#skip(form, to);
         continue;
       }
-      if (form !== field.form) throw malformed();
+      if (form !== field.form || (message.isChoice && chosen)) throw malformed();
+      chosen = true;
       if (!message.isAboutSession && field.message?.isAboutSession) this.#countSessionMessage();
       if (field.maxCount !== Infinity) {
         counts ??= new Map();

@@ -3,8 +3,8 @@ import { isSessionField, MAX_FIELDS, MAX_SESSION_MESSAGES } from "./batch-limits
 import { DATA_FIELD, PREFIX_BYTES } from "./batch-writer.ts";
 import type { CarrierReceiver } from "./carrier.ts";
 import { CONTROL_FIELD, readControl } from "./control-codec.ts";
-import type { Control } from "./messages.ts";
 import { TunnelError } from "./errors.ts";
+import type { Control } from "./messages.ts";
 import { BYTES, malformed } from "./wire-reader.ts";
 
 /** As grpc-js has it by default. */

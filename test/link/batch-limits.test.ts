@@ -112,6 +112,11 @@ describe("what is said about the session", () => {
   });
 });
 
+test("a control message holds one thing: a Hello with Opens beside it is refused", () => {
+  const beside = Buffer.from([0x0a, 0x06, 0x0a, 0x00, 0x42, 0x02, 0x08, 0x02]);
+  expect(() => count(beside)).toThrow(RangeError);
+});
+
 test("a batch cut short anywhere is refused, or was whole there", () => {
   const whole = wire([open(2), open(4)], chunk(2, 1, "hello"));
   const cuts = Array.from(whole, (_, length) => whole.subarray(0, length));
