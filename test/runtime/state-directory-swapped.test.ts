@@ -1,3 +1,4 @@
+import type * as fs from "node:fs/promises";
 import { chown, mkdtemp, rename, rm, stat, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -8,7 +9,7 @@ import { ensureDirectory, StateDirectoryError } from "../../runtime/state-direct
 const swap = vi.hoisted(() => ({ made: async (_made: string): Promise<void> => {} }));
 
 vi.mock("node:fs/promises", async (importOriginal) => {
-  const real = await importOriginal<typeof import("node:fs/promises")>();
+  const real = await importOriginal<typeof fs>();
   return {
     ...real,
     async mkdir(...args: Parameters<typeof real.mkdir>) {

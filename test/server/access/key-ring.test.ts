@@ -173,8 +173,6 @@ test("a file that is gone for a moment, as some editors do it, revokes nothing",
 });
 
 test("no timer is left of a ring that closes while it waits for a file that is gone for a moment", async () => {
-  const timers = (): number =>
-    process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
   const { ring, dataDir } = await startRing();
   await create(dataDir, "home");
   await ring.refresh();
@@ -186,6 +184,10 @@ test("no timer is left of a ring that closes while it waits for a file that is g
   expect(timers()).toBeLessThanOrEqual(before);
   await refreshed;
 });
+
+function timers(): number {
+  return process.getActiveResourcesInfo().filter((resource) => resource === "Timeout").length;
+}
 
 test("a file that is gone for good revokes its keys, and not those of the config", async () => {
   const { ring, dataDir } = await startRing({ configKeys: [CONFIGURED] });

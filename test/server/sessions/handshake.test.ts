@@ -40,7 +40,6 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
   let port = 1_024;
   /** What every look waits for, as for the file of the keys. */
   const gate = { open: Promise.resolve() };
-  const isKey = (keyId: Buffer, secret: Buffer): boolean => keyId.equals(KEY_ID) && secret.equals(SECRET);
   const key = { revoked: false };
   const knock = (address = HERE): RawPeer => {
     const [near, far] = memoryCarriers();
@@ -72,6 +71,10 @@ function doorWith(doorLimits: Partial<DoorLimits> = {}) {
 }
 
 afterEach(() => void vi.useRealTimers());
+
+function isKey(keyId: Buffer, secret: Buffer): boolean {
+  return keyId.equals(KEY_ID) && secret.equals(SECRET);
+}
 
 function helloWith(hello: Partial<Hello>) {
   return {
