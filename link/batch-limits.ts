@@ -146,6 +146,7 @@ class Count {
       if (message.isAboutSession && ++this.#sessionFields > MAX_SESSION_FIELDS) {
         throw new RangeError(`more than ${MAX_SESSION_FIELDS} fields about the session`);
       }
+      if (message.isChoice && isSessionField(number)) this.#countSessionMessage();
       const field = message.fields.get(number);
       if (field === undefined) {
         this.#skip(form, to);
@@ -153,7 +154,6 @@ class Count {
       }
       if (form !== field.form || (message.isChoice && chosen)) throw malformed();
       chosen = true;
-      if (!message.isAboutSession && field.message?.isAboutSession) this.#countSessionMessage();
       if (field.maxCount !== Infinity) {
         counts ??= new Map();
         const count = (counts.get(field) ?? 0) + 1;

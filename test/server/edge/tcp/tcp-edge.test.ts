@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { createServer, type AddressInfo } from "node:net";
 import { expect, test } from "vitest";
+import { UnreadBudget } from "../../../../link/unread-budget.ts";
 import { limitOptions } from "../../../../server/config/limits.ts";
 import { TcpEdge } from "../../../../server/edge/tcp/tcp-edge.ts";
 import { recordingLog } from "../../../support/recording-log.ts";
@@ -17,6 +18,7 @@ test("a port that opens while the edge stops is closed again", async () => {
     findRoute: () => undefined,
     log: recordingLog().log,
     trustedProxies: [],
+    unread: new UnreadBudget(),
     holdMs: 0,
     limits: limitOptions.parse({}),
   });
