@@ -106,11 +106,7 @@ export class ServedTunnels implements Disposable {
   }
 }
 
-function typedTunnel(
-  { name }: Tunnel,
-  wanted: WantedTunnel,
-  resolve: Resolve | undefined,
-): LocalTunnel {
+function typedTunnel({ name }: Tunnel, wanted: WantedTunnel, resolve: Resolve | undefined): LocalTunnel {
   const { kind, target, targetTls, ports = 1 } = wanted;
   return {
     name,
@@ -121,11 +117,7 @@ function typedTunnel(
 }
 
 /** What the server said comes from elsewhere; a string says what is wrong with it. */
-function mappedTunnel(
-  tunnel: Tunnel,
-  consent: Consent,
-  resolve: Resolve | undefined,
-): LocalTunnel | string {
+function mappedTunnel(tunnel: Tunnel, consent: Consent, resolve: Resolve | undefined): LocalTunnel | string {
   const target = parseTarget(tunnel.target);
   if (typeof target === "string") return target;
   const ports = tunnel.ports || 1;

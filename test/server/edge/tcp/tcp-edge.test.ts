@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { UnreadBudget } from "../../../../link/unread-budget.ts";
 import { limitOptions } from "../../../../server/config/limits.ts";
 import { TcpEdge } from "../../../../server/edge/tcp/tcp-edge.ts";
+import { descriptorsForAll } from "../../../support/descriptors.ts";
 import { recordingLog } from "../../../support/recording-log.ts";
 
 test("a port that opens while the edge stops is closed again", async () => {
@@ -19,6 +20,7 @@ test("a port that opens while the edge stops is closed again", async () => {
     log: recordingLog().log,
     trustedProxies: [],
     unread: new UnreadBudget(),
+    descriptors: descriptorsForAll(),
     holdMs: 0,
     limits: limitOptions.parse({}),
   });
