@@ -33,9 +33,10 @@ const MAX_BYTES: Readonly<Record<string, number>> = {
 
 const CONTRACT = "culvert.v1.";
 const CONTROL = "Control";
-/** Control's members about streams, and probes: control-codec.ts reads them by hand. */
+/** Control's members about streams, probes, and visitors that have left: control-codec.ts reads them by hand. */
 const FIRST_STREAM_FIELD = 6;
 const LAST_STREAM_FIELD = 12;
+const VISITOR_LEFT_FIELD = 14;
 
 const NUMBER = 0;
 const BYTES = 2;
@@ -61,7 +62,7 @@ interface Field {
 
 /** Whether a member of Control is about the session, or of a later version: proto-loader reads it, whatever it is. */
 export function isSessionField(field: number): boolean {
-  return field < FIRST_STREAM_FIELD || field > LAST_STREAM_FIELD;
+  return (field < FIRST_STREAM_FIELD || field > LAST_STREAM_FIELD) && field !== VISITOR_LEFT_FIELD;
 }
 
 /** A contract as @grpc/proto-loader describes it. */

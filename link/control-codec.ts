@@ -1,5 +1,5 @@
 /**
- * Control messages of proto/tunnel.proto, read and written by hand: those about streams, of which each request takes several.
+ * Control messages of proto/tunnel.proto, read and written by hand: those about streams and visitors, of which there are many.
  * proto-loader turns objects into other objects for that; it still reads and writes what is said about the session,
  * which is seldom.
  */
@@ -18,6 +18,7 @@ const ACCEPT = 9;
 const INTERIM = 10;
 const CREDIT = 11;
 const RESET = 12;
+const VISITOR_LEFT = 14;
 
 const NOTHING = Buffer.alloc(0);
 /** By their numbers. */
@@ -62,6 +63,7 @@ function writeContent(control: Control, into: WireWriter): number {
       writeOpen(control.open, into);
       return OPEN;
     case "accept":
+      into.numberField(4, control.accept.bound ? 1 : 0);
       into.numberField(3, control.accept.end ? 1 : 0);
       into.bytesField(2, control.accept.head);
       into.numberField(1, control.accept.stream);
@@ -79,6 +81,9 @@ function writeContent(control: Control, into: WireWriter): number {
       into.numberField(2, RESET_CODES.indexOf(control.reset.code));
       into.numberField(1, control.reset.stream);
       return RESET;
+    case "visitorLeft":
+      into.numberField(1, control.visitorLeft.visitorConnection);
+      return VISITOR_LEFT;
     default:
       into.raw(linkService.Connect.requestSerialize({ control: [control] } as unknown as WireBatch));
       return 0;
@@ -86,6 +91,7 @@ function writeContent(control: Control, into: WireWriter): number {
 }
 
 function writeOpen(open: Open, into: WireWriter): void {
+  into.numberField(10, open.visitorConnection ?? 0);
   into.numberField(9, open.portOffset ?? 0);
   into.numberField(8, open.credit ?? 0);
   into.numberField(7, open.end ? 1 : 0);
@@ -116,9 +122,9 @@ export function readControl(field: Buffer): Control {
 function readContent(control: WireReader): Control | undefined {
   switch (control.field) {
     case PING:
-      return { message: "ping", ping: { id: readProbe(control.message()) } };
+      return { message: "ping", ping: { id: readNumber(control.message()) } };
     case PONG:
-      return { message: "pong", pong: { id: readProbe(control.message()) } };
+      return { message: "pong", pong: { id: readNumber(control.message()) } };
     case OPEN:
       return { message: "open", open: readOpen(control.message()) };
     case ACCEPT:
@@ -129,18 +135,21 @@ function readContent(control: WireReader): Control | undefined {
       return { message: "credit", credit: readCredit(control.message()) };
     case RESET:
       return { message: "reset", reset: readReset(control.message()) };
+    case VISITOR_LEFT:
+      return { message: "visitorLeft", visitorLeft: { visitorConnection: readNumber(control.message()) } };
     default:
       return undefined;
   }
 }
 
-function readProbe(from: WireReader): number {
-  let id = 0;
+/** Reads a message that holds nothing but a number. */
+function readNumber(from: WireReader): number {
+  let number = 0;
   while (from.next()) {
-    if (from.field === 1) id = from.number();
+    if (from.field === 1) number = from.number();
     else from.skip();
   }
-  return id;
+  return number;
 }
 
 function readOpen(from: WireReader): Open {
@@ -154,6 +163,7 @@ function readOpen(from: WireReader): Open {
     end: false,
     credit: 0,
     portOffset: 0,
+    visitorConnection: 0,
   };
   while (from.next()) {
     if (from.field === 1) open.stream = from.number();
@@ -165,17 +175,19 @@ function readOpen(from: WireReader): Open {
     else if (from.field === 7) open.end = from.number() !== 0;
     else if (from.field === 8) open.credit = from.number();
     else if (from.field === 9) open.portOffset = from.number();
+    else if (from.field === 10) open.visitorConnection = from.number();
     else from.skip();
   }
   return open;
 }
 
 function readAccept(from: WireReader): Accept {
-  const accept: Accept = { stream: 0, head: NOTHING, end: false };
+  const accept: Accept = { stream: 0, head: NOTHING, end: false, bound: false };
   while (from.next()) {
     if (from.field === 1) accept.stream = from.number();
     else if (from.field === 2) accept.head = from.bytes();
     else if (from.field === 3) accept.end = from.number() !== 0;
+    else if (from.field === 4) accept.bound = from.number() !== 0;
     else from.skip();
   }
   return accept;

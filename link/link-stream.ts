@@ -95,10 +95,10 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
     if (open.end) this.#endSending();
   }
 
-  accept(head: Buffer, end = false): void {
+  accept(head: Buffer, end = false, bound = false): void {
     if (this.#over || this.#accepted) return;
     this.#accepted = true;
-    const accept = { stream: this.id, head, end: false };
+    const accept = { stream: this.id, head, end: false, bound };
     this.#sendHead(accept);
     this.#owner.queue.control({ message: "accept", accept });
     if (end) this.end();
@@ -178,7 +178,7 @@ export class MuxStream implements LinkStream, ChunkSource, Pick<UnreadHolder, "s
   receiveAccept(accept: Accept): void {
     if (this.#receiving !== "head") throw violation(this.id, "an answer that nobody waits for");
     this.#receiving = "open";
-    this.handler.accepted(accept.head);
+    this.handler.accepted(accept.head, accept.bound === true);
     if (accept.end) this.receiveEnd(undefined);
   }
 

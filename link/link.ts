@@ -126,8 +126,19 @@ export class Link {
       return stream;
     }
     this.#streams.set(id, stream);
-    const { tunnel, kind, requestId, visitor, head, end, portOffset } = request;
-    stream.open({ stream: id, tunnel, kind, requestId, visitor, head, end, credit, portOffset });
+    const { tunnel, kind, requestId, visitor, head, end, portOffset, visitorConnection } = request;
+    stream.open({
+      stream: id,
+      tunnel,
+      kind,
+      requestId,
+      visitor,
+      head,
+      end,
+      credit,
+      portOffset,
+      visitorConnection,
+    });
     return stream;
   }
 
@@ -222,6 +233,7 @@ export class Link {
       case "tunnels":
       case "drain":
       case "tunnelStates":
+      case "visitorLeft":
         return this.#handler.message(control);
       default:
         throw new TunnelError("protocol", "a control message without content");

@@ -108,12 +108,16 @@ export interface Open {
   credit?: number | undefined;
   /** Of a tunnel with several ports: which of them, from the first. */
   portOffset?: number | undefined;
+  /** The visitor's connection, by a number that no other has while the server runs; 0 or absent: not known, or several share it. */
+  visitorConnection?: number | undefined;
 }
 
 export interface Accept {
   stream: number;
   head: Buffer;
   end: boolean;
+  /** Something is kept for `Open.visitorConnection`: `VisitorLeft` is to follow when that ends. */
+  bound?: boolean | undefined;
 }
 
 export interface Interim {
@@ -139,7 +143,8 @@ export type SessionMessage =
   | { message: "refused"; refused: Refused }
   | { message: "tunnels"; tunnels: { tunnels: Tunnel[] } }
   | { message: "drain"; drain: { graceMs: number } }
-  | { message: "tunnelStates"; tunnelStates: { tunnels: TunnelState[] } };
+  | { message: "tunnelStates"; tunnelStates: { tunnels: TunnelState[] } }
+  | { message: "visitorLeft"; visitorLeft: { visitorConnection: number } };
 
 export type Control =
   | SessionMessage

@@ -15,8 +15,11 @@ export interface LinkStream {
   /** Where what is written and waits to be sent is counted, as far as it takes memory; nowhere if left out. */
   sendHolding?: Holding | undefined;
 
-  /** Answers an open with a head; `end` says that no body follows. For the end that did not open the stream. */
-  accept(head: Buffer, end?: boolean): void;
+  /**
+   * Answers an open with a head; `end` says that no body follows. `bound`: this end keeps something for the visitor's connection,
+   * and wants to hear of its end. For the end that did not open the stream.
+   */
+  accept(head: Buffer, end?: boolean, bound?: boolean): void;
   /** Sends a 1xx head. */
   interim(head: Buffer): void;
   /** Queues bytes. `false`: stop until the handler's `drained()`; the bytes are taken all the same. */
@@ -44,8 +47,11 @@ export interface StreamHandler {
    * `consumed`, or calls `reset` once nobody will read them. It may be told `reset` until then. Left out: they count no more.
    */
   readonly readsBehindEnd?: true;
-  /** The other end's answer head; only for the end that opened the stream, once, before any data. */
-  accepted(head: Buffer): void;
+  /**
+   * The other end's answer head; only for the end that opened the stream, once, before any data. `bound`: the other end wants to
+   * hear of the end of the visitor's connection.
+   */
+  accepted(head: Buffer, bound: boolean): void;
   /** A 1xx head; only before `accepted`. */
   interim(head: Buffer): void;
   /** Bytes; owed back with `consumed`. The buffer is the handler's to keep. */

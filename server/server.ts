@@ -7,6 +7,7 @@ import { KeyRing, keyRevoked } from "./access/key-ring.ts";
 import type { PublicUrl, ServerConfig } from "./config/config.ts";
 import { serverDescriptors } from "./descriptors.ts";
 import { startHttpEdge } from "./edge/http/http-edge.ts";
+import { ConnectionNumbers } from "./edge/http/visitor-connection.ts";
 import { TcpEdge } from "./edge/tcp/tcp-edge.ts";
 import { startTlsEdge } from "./edge/tcp/tls-edge.ts";
 import { SeldomWarning } from "./edge/seldom-warning.ts";
@@ -106,6 +107,7 @@ export async function startServer(
     domain: config.http.domain,
     findRoute: (hostname) => registry.findRoute(hostname),
     trustedProxies: config.http.trustedProxies,
+    numbers: new ConnectionNumbers(),
     holdMs: config.http.holdMs,
     timeoutMs: config.http.timeoutMs,
     limits: config.limits,

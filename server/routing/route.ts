@@ -2,7 +2,7 @@ import type { Open } from "../../link/messages.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
 
 /** What an edge says when it opens a stream; the session adds the tunnel and the stream's id. */
-export type RouteRequest = Pick<Open, "requestId" | "visitor" | "head" | "end">;
+export type RouteRequest = Pick<Open, "requestId" | "visitor" | "head" | "end" | "visitorConnection">;
 
 /** The versions of HAProxy's PROXY protocol. */
 export type ProxyProtocol = 1 | 2;
@@ -37,4 +37,6 @@ export interface Route {
   whenBack?: ((callback: () => void) => () => void) | undefined;
   /** Opens a stream to the tunnel's client; absent while the client is away. May throw when it has just left. */
   open?: ((request: RouteRequest, handler: StreamHandler) => LinkStream) | undefined;
+  /** Tells the client that a visitor's connection has ended, which it has bound something to. */
+  visitorLeft?: ((visitorConnection: number) => void) | undefined;
 }

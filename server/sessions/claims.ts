@@ -64,11 +64,21 @@ export class Claims {
           limits: tunnel.limits,
           session,
           leftAt: 0,
-          open: ({ requestId, visitor, head, end }, handler) =>
+          open: ({ requestId, visitor, head, end, visitorConnection }, handler) =>
             session.open(
-              { tunnel: tunnel.id, kind: tunnel.kind, requestId, visitor, head, end, portOffset },
+              {
+                tunnel: tunnel.id,
+                kind: tunnel.kind,
+                requestId,
+                visitor,
+                head,
+                end,
+                portOffset,
+                visitorConnection,
+              },
               handler,
             ),
+          visitorLeft: (visitorConnection) => session.visitorLeft(visitorConnection),
         });
       });
     }
@@ -82,6 +92,7 @@ export class Claims {
       const claim = this.#claims.get(name);
       if (claim?.session !== session) continue;
       claim.open = undefined;
+      claim.visitorLeft = undefined;
       claim.session = undefined;
       claim.leftAt = this.#now();
     }

@@ -119,6 +119,12 @@ export class Session {
     this.#states.heard(states);
   }
 
+  /** Tells the client that a visitor's connection has ended. One of its links will do: it waits for no word for long. */
+  visitorLeft(visitorConnection: number): void {
+    const [link] = this.#connections.keys();
+    link?.say({ message: "visitorLeft", visitorLeft: { visitorConnection } });
+  }
+
   /** The client has said that it is stopping. */
   drained(): void {
     // Each of its connections says so.

@@ -138,6 +138,10 @@ const BREACHES: [name: string, say: (client: RawClient) => void][] = [
     (client) => client.say([{ message: "refused", refused: { code: "", message: "" } }]),
   ],
   ["tunnels of its own", (client) => client.say([{ message: "tunnels", tunnels: { tunnels: [] } }])],
+  [
+    "word of a visitor that has left",
+    (client) => client.say([{ message: "visitorLeft", visitorLeft: { visitorConnection: 1 } }]),
+  ],
   ["a control message without content", (client) => client.say([{} as Control])],
   ["200,000 control messages without content", (client) => client.say(manyEmptyControls())],
   ["a message of 5 MB", (client) => client.say([], Buffer.alloc(5_000_000))],

@@ -48,7 +48,7 @@ test.each<[string, Buffer]>([
     Buffer.from([0x0a, 40, ...Buffer.alloc(40).fill(Buffer.from([0x0a, 0x00]))]),
   ],
   ["states of tunnels", Buffer.alloc(80).fill(Buffer.from([0x0a, 0x02, 0x6a, 0x00]))],
-  ["messages of a later version", Buffer.alloc(80).fill(Buffer.from([0x0a, 0x02, 0x72, 0x00]))],
+  ["messages of a later version", Buffer.alloc(80).fill(Buffer.from([0x0a, 0x02, 0x7a, 0x00]))],
   ["fields that nobody knows", Buffer.alloc(200_000).fill(Buffer.from([0x78, 0x00]))],
   ["groups", Buffer.alloc(1_000, 0x0b)],
 ])("too many %s are refused before they are built", (_name, bytes) => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { BatchReader } from "../../link/batch-reader.ts";
 import { writeBatch } from "../../link/batch-writer.ts";
+import { linkService } from "../../link/contract.ts";
 import type { Control } from "../../link/messages.ts";
 
 const PING: Control = { message: "ping", ping: { id: 7 } };
@@ -19,6 +20,15 @@ describe("a message", () => {
     const heard = read(message("0a022a00".repeat(16) + "0a023200".repeat(65_520)));
     expect(heard.pop()).toBe("end");
     expect(heard.flat()).toEqual(Array.from({ length: 65_536 }, (_, i) => (i < 16 ? drain : ping)));
+  });
+
+  test("may tell of many visitors that have left", () => {
+    const left = Array.from({ length: 3_000 }, (_, i): Control => {
+      return { message: "visitorLeft", visitorLeft: { visitorConnection: i } };
+    });
+    const [message] = writeBatch({ control: left, data: [] });
+    expect(read(message!).flat()).toEqual([...left, "end"]);
+    expect(linkService.Connect.requestDeserialize(message!.subarray(5)).control).toEqual(left);
   });
 
   test("without content is an end alone", () => {

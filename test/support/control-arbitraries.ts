@@ -54,6 +54,7 @@ export const controlMessage: fc.Arbitrary<Control> = fc.oneof(
   said("tunnels", fc.record({ tunnels: fc.array(tunnel, { maxLength: 3 }) })),
   said("drain", fc.record({ graceMs: uint32 })),
   said("tunnelStates", fc.record({ tunnels: fc.array(tunnelState, { maxLength: 3 }) })),
+  said("visitorLeft", fc.record({ visitorConnection: uint32 })),
   ...streamMessages(uint32),
 );
 
@@ -73,9 +74,10 @@ export function streamMessages(stream: fc.Arbitrary<number>): fc.Arbitrary<Contr
         head: bytes,
         end: fc.boolean(),
         credit: fc.constantFrom(0, 0, 1, 70_000),
+        visitorConnection: uint32,
       }),
     ),
-    said("accept", fc.record({ stream, head: bytes, end: fc.boolean() })),
+    said("accept", fc.record({ stream, head: bytes, end: fc.boolean(), bound: fc.boolean() })),
     said("interim", fc.record({ stream, head: bytes })),
     said("credit", fc.record({ stream, bytes: uint32 })),
     said("reset", fc.record({ stream, code: fc.constantFrom(...RESET_CODES), detail: text })),

@@ -15,6 +15,9 @@ export class FakeRoute implements Route {
   readonly opened: FakeVisit[] = [];
   /** Plays the client's part at once, or in part. */
   onOpen: ((visit: FakeVisit) => void) | undefined;
+  /** The visitors' connections whose end the client has been told of. */
+  readonly left: number[] = [];
+  readonly visitorLeft = (visitorConnection: number): void => void this.left.push(visitorConnection);
   #taken = 0;
   #waiting: (() => void)[] = [];
 
@@ -143,8 +146,8 @@ export class FakeVisit implements LinkStream {
   // What a test plays.
 
   /** The answer's head: status line and field lines, each ended by CRLF, without the blank line. */
-  accepted(head: string): this {
-    if (!this.over) this.#guard(() => this.handler.accepted(Buffer.from(head, "latin1")));
+  accepted(head: string, bound = false): this {
+    if (!this.over) this.#guard(() => this.handler.accepted(Buffer.from(head, "latin1"), bound));
     return this;
   }
 

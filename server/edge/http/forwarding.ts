@@ -1,3 +1,4 @@
+import type { IncomingHttpHeaders } from "node:http";
 import type { RawFields, ResponseHead } from "../../../link/http-head.ts";
 import { networkOf } from "../../../runtime/ip-address.ts";
 import type { RequestFacts } from "./request-check.ts";
@@ -18,6 +19,9 @@ const HOP_BY_HOP: ReadonlySet<string> = new Set([
 
 /** What a visitor cannot know better than we do; with every X-Forwarded-*. */
 const SET_HERE: ReadonlySet<string> = new Set(["forwarded", "x-real-ip"]);
+
+/** What proxies add to the requests that they pass on. */
+const PROXY_FIELDS = ["forwarded", "via", "x-forwarded-for", "x-real-ip"] as const;
 
 /** What Connection may not take away, since without it the message means something else. */
 const NOT_TO_BE_NAMED: ReadonlySet<string> = new Set([
@@ -107,6 +111,11 @@ export function requestFields(
     `for=${forwardedFor};host=${tokenOrQuoted(host)};proto=${scheme}`,
   );
   return fields;
+}
+
+/** Whether the request says that a proxy has passed it on. Not for the visitor's address: anybody may say so. */
+export function saysProxied(headers: IncomingHttpHeaders): boolean {
+  return PROXY_FIELDS.some((name) => headers[name] !== undefined);
 }
 
 /** What the visitor is to get of an answer's fields, and how its body is framed. */

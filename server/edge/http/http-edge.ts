@@ -17,7 +17,7 @@ import { checkRequest } from "./request-check.ts";
 import { TrustedProxies } from "./trusted-proxies.ts";
 import { protocolsToOffer, visitUpgrade } from "./upgrade.ts";
 import { Visit, type VisitContext } from "./visit.ts";
-import { type ConnectionOwner, VisitorConnection } from "./visitor-connection.ts";
+import { type ConnectionNumbers, type ConnectionOwner, VisitorConnection } from "./visitor-connection.ts";
 import { serveWithoutUpgrade } from "./without-upgrade.ts";
 
 export interface HttpEdgeOptions {
@@ -32,6 +32,7 @@ export interface HttpEdgeOptions {
   log: Pick<Log, "info" | "warn">;
   /** Whose X-Forwarded-* are believed: addresses and ranges. */
   trustedProxies: readonly string[];
+  numbers: ConnectionNumbers;
   /** How long a request waits for a client that may come back. */
   holdMs: number;
   /** How long the head of an answer may take after the last byte of the request. */
@@ -152,7 +153,16 @@ export async function startHttpEdge(options: HttpEdgeOptions): Promise<HttpEdge>
     if (!before) connectionsOf.add(peer.network);
     connections.set(
       socket,
-      new VisitorConnection({ socket, peer, trusted, descriptor, limits: connectionLimits, owner }),
+      new VisitorConnection({
+        socket,
+        peer,
+        trusted,
+        descriptor,
+        limits: connectionLimits,
+        owner,
+        numbers: options.numbers,
+        before,
+      }),
     );
   });
 

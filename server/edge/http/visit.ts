@@ -13,7 +13,7 @@ import type { Route } from "../../routing/route.ts";
 import { logAccess } from "./access-log.ts";
 import { Answer, type AnswerOwner } from "./answer.ts";
 import { errorAnswer } from "./error-page.ts";
-import { requestFields, requestTrailers, type Peer } from "./forwarding.ts";
+import { requestFields, requestTrailers, saysProxied, type Peer } from "./forwarding.ts";
 import { Passage, type PassageContext, type Traveller } from "./passage.ts";
 import {
   BODY_TOO_LARGE,
@@ -81,6 +81,8 @@ export class Visit implements StreamHandler, Turn, Traveller, AnswerOwner {
   /** Why the edge answers by itself, known before the visit's turn. */
   #refusal: Refusal | undefined;
   #passage: Passage | undefined;
+  /** Tells the client that has the stream of the end of the visitor's connection. */
+  #visitorLeft: Route["visitorLeft"];
   #stream: LinkStream | undefined;
   /** Absent for a request without a body. */
   #upload: Upload | undefined;
@@ -185,8 +187,9 @@ export class Visit implements StreamHandler, Turn, Traveller, AnswerOwner {
 
   // What the stream says. Bytes that are no head at all end the client's link: `parseResponseHead` throws.
 
-  accepted(head: Buffer): void {
+  accepted(head: Buffer, bound: boolean): void {
     this.#stopTimer();
+    if (bound && this.#visitorLeft) this.#connection.tellAtEnd(this.#visitorLeft);
     const parsed = parseResponseHead(head);
     if (parsed.status === 101 && this.#upgrade) {
       this.#switched = this.#upgrade.switched(parsed, this.#stream!);
@@ -252,9 +255,14 @@ export class Visit implements StreamHandler, Turn, Traveller, AnswerOwner {
     });
     const head = encodeRequestHead({ method: this.#request.method!, target: facts.target, fields });
     const end = facts.bodyLength === 0 && !this.#upgrade;
+    const visitorConnection = this.#isShared ? 0 : this.#connection.number;
+    this.#visitorLeft = route.visitorLeft;
     this.#timer = setTimeout(timedOut, route.timeoutMs ?? this.#context.timeoutMs, this);
     try {
-      const stream = open({ requestId: this.requestId, visitor: this.#visitor, head, end }, this);
+      const stream = open(
+        { requestId: this.requestId, visitor: this.#visitor, head, end, visitorConnection },
+        this,
+      );
       if (!this.#failure) this.#stream = stream;
     } catch (error) {
       const full = error instanceof TunnelError && error.code === "overloaded";
@@ -308,6 +316,11 @@ export class Visit implements StreamHandler, Turn, Traveller, AnswerOwner {
       traveller: this,
     });
     this.#passage.start();
+  }
+
+  /** A proxy may bring the requests of many visitors by one connection. */
+  get #isShared(): boolean {
+    return this.#connection.trusted || saysProxied(this.#request.headers);
   }
 
   get #uploaded(): boolean {

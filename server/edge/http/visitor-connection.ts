@@ -14,6 +14,19 @@ const FRAMING_RATIO = 16;
 /** And what has come of a body, and waits to be read. */
 const FRAMING_BYTES = 1024 * 1024;
 
+/** How many clients hear of the end of one connection; further ones find it out by themselves. */
+const MAX_TOLD = 16;
+
+/** Numbers the connections of visitors: never 0, and each once until four billion have come. All edges share one. */
+export class ConnectionNumbers {
+  #last = 0;
+
+  next(): number {
+    this.#last = (this.#last % 0xffff_ffff) + 1;
+    return this.#last;
+  }
+}
+
 /** A request on a connection, from its head to the end of its answer. */
 export interface Turn {
   /** All requests before this one are answered. */
@@ -62,6 +75,8 @@ export class VisitorConnection {
   readonly trusted: boolean;
   /** It can be spared while no request has its turn. */
   readonly descriptor: Descriptor;
+  /** What clients know it by. */
+  readonly number: number;
   readonly #limits: ConnectionLimits;
   readonly #owner: ConnectionOwner;
   readonly #probe: ResetProbe;
@@ -79,6 +94,8 @@ export class VisitorConnection {
   #held = false;
   #discardTimer: NodeJS.Timeout | undefined;
   #discardedBytes = 0;
+  /** Who hears of the connection's end. */
+  #told: Set<(number: number) => void> | undefined;
   /** What had moved when that was last looked at, and when that had last changed. */
   #movedBytes = 0;
   #movedAt = 0;
@@ -90,8 +107,11 @@ export class VisitorConnection {
     descriptor: Descriptor;
     limits: ConnectionLimits;
     owner: ConnectionOwner;
+    numbers: ConnectionNumbers;
+    /** Whoever has abandoned the socket: it is the same connection of a visitor. */
+    before?: VisitorConnection | undefined;
   }) {
-    const { socket, peer } = options;
+    const { socket, peer, before } = options;
     this.socket = socket;
     this.output = new VisitorOutput(socket);
     this.peer = peer;
@@ -99,6 +119,8 @@ export class VisitorConnection {
     this.descriptor = options.descriptor;
     const { address } = peer;
     this.visitor = `${address.includes(":") ? `[${address}]` : address}:${socket.remotePort ?? 0}`;
+    this.number = before?.number ?? options.numbers.next();
+    if (before) this.#told = before.#told;
     this.#limits = options.limits;
     this.#owner = options.owner;
     this.#probe = new ResetProbe(socket);
@@ -108,6 +130,12 @@ export class VisitorConnection {
     socket.on("end", this.#onEnd);
     socket.on("close", this.#onClose);
     this.descriptor.spare(this.#giveWay);
+  }
+
+  /** Has somebody told of the connection's end, once. */
+  tellAtEnd(tell: (number: number) => void): void {
+    this.#told ??= new Set();
+    if (this.#told.size < MAX_TOLD) this.#told.add(tell);
   }
 
   /** Queues a request's turn; dropped when the connection is about to end. */
@@ -279,6 +307,7 @@ export class VisitorConnection {
     this.#active = undefined;
     turn?.visitorLeft();
     this.descriptor.release();
+    for (const tell of this.#told ?? []) tell(this.number);
     this.#owner.closed(this);
   };
 

@@ -7,6 +7,7 @@ import {
   type HttpEdgeOptions,
 } from "../../../../server/edge/http/http-edge.ts";
 import { limitOptions } from "../../../../server/config/limits.ts";
+import { ConnectionNumbers } from "../../../../server/edge/http/visitor-connection.ts";
 import type { Route } from "../../../../server/routing/route.ts";
 import { descriptorsForAll } from "../../../support/descriptors.ts";
 import { FakeRoute } from "../../../support/fake-route.ts";
@@ -52,6 +53,7 @@ export class EdgeUnderTest implements AsyncDisposable {
       domain: "app.test",
       findRoute,
       trustedProxies: [],
+      numbers: new ConnectionNumbers(),
       holdMs: 0,
       timeoutMs: 120_000,
       limits: { ...limitOptions.parse({}), ...limits },
