@@ -1,3 +1,4 @@
+import { EarliestTimer } from "./earliest-timer.ts";
 import type { ConnectionOwner, ServiceConnection } from "./service-connection.ts";
 
 const MAX_IDLE = 128;
@@ -9,7 +10,7 @@ const MAX_IDLE = 128;
 const CROWD_IDLE_MS = 1_000;
 const MAX_CROWD = 1_024;
 
-/** Connections that wait for their next exchange, the one used last first. One timer closes all whose time is up. */
+/** Connections that wait for anybody's next exchange, the one used last first. */
 export class IdleConnections implements ConnectionOwner {
   /** Given back in this turn of the event loop, and in the one before. */
   #released: ServiceConnection[] = [];
@@ -17,8 +18,7 @@ export class IdleConnections implements ConnectionOwner {
   #turning = false;
 
   readonly #idle: ServiceConnection[] = [];
-  #sweeping: NodeJS.Timeout | undefined;
-  #sweepAtMs = Infinity;
+  readonly #sweeping = new EarliestTimer(() => this.#sweep());
   #closed = false;
 
   get size(): number {
@@ -40,7 +40,7 @@ export class IdleConnections implements ConnectionOwner {
   /** Closes all of them, and those that are given back from now on. */
   close(): void {
     this.#closed = true;
-    clearTimeout(this.#sweeping);
+    this.#sweeping.clear();
     for (const connection of this.#idle.splice(0)) connection.destroy();
   }
 
@@ -77,24 +77,16 @@ export class IdleConnections implements ConnectionOwner {
       this.#idle.length < MAX_IDLE ? connection.idleMs : Math.min(connection.idleMs, CROWD_IDLE_MS);
     connection.idleUntilMs = performance.now() + idleMs;
     this.#idle.push(connection);
-    this.#sweepBy(connection.idleUntilMs);
+    this.#sweeping.by(connection.idleUntilMs);
   }
 
-  #sweepBy(atMs: number): void {
-    if (atMs >= this.#sweepAtMs) return;
-    clearTimeout(this.#sweeping);
-    this.#sweepAtMs = atMs;
-    this.#sweeping = setTimeout(this.#sweep, Math.ceil(atMs - performance.now()));
-    this.#sweeping.unref();
-  }
-
-  readonly #sweep = () => {
-    this.#sweepAtMs = Infinity;
+  #sweep(): void {
     const nowMs = performance.now();
     for (const connection of this.#idle.filter(({ idleUntilMs }) => idleUntilMs <= nowMs)) {
       this.forget(connection);
       connection.destroy();
     }
-    if (this.#idle.length > 0) this.#sweepBy(Math.min(...this.#idle.map(({ idleUntilMs }) => idleUntilMs)));
-  };
+    if (this.#idle.length > 0)
+      this.#sweeping.by(Math.min(...this.#idle.map(({ idleUntilMs }) => idleUntilMs)));
+  }
 }
