@@ -127,6 +127,7 @@ export class TunnelClient {
           finished: (exchange) => this.#logExchange(exchange),
           finishedRelay: (relay) => this.#logRelay(relay),
         }),
+      onVisitorLeft: (visitor) => served.visitorLeft(visitor),
       onServerDrain: () => log.info("the server is about to stop; open requests may finish"),
       onConnectionTrouble: (error) => log.debug({ reason: error.message }, "one of the connections was lost"),
     });

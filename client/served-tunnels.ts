@@ -69,6 +69,11 @@ export class ServedTunnels implements Disposable {
     this.#looks.ask(this.byId);
   }
 
+  /** @param visitor the number of the visitor's connection, which has ended */
+  visitorLeft(visitor: number): void {
+    for (const { service } of this.byId.values()) service.visitorLeft(visitor);
+  }
+
   [Symbol.dispose](): void {
     this.#looks[Symbol.dispose]();
     this.#withdraw();

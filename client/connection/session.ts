@@ -28,6 +28,8 @@ export interface SessionOptions {
   /** The server has changed the mapping. */
   onTunnels(tunnels: Tunnel[]): void;
   onStream: (stream: LinkStream, open: Open) => void;
+  /** A visitor's connection has ended that an answer was bound to. */
+  onVisitorLeft(visitorConnection: number): void;
   /** The server is about to stop. */
   onServerDrain(): void;
   /** A further connection could not be had, or was lost, while others stand. */
@@ -188,6 +190,8 @@ export class ClientSession {
         if (this.#dialling.signal.aborted) return;
         this.#dialling.abort();
         return this.#options.onServerDrain();
+      case "visitorLeft":
+        return this.#options.onVisitorLeft(message.visitorLeft.visitorConnection);
       default:
         throw new TunnelError("protocol", `a ${message.message} message out of place`);
     }

@@ -1,5 +1,6 @@
 /** The head of a local service's answer: whether it can be passed on, and what it says of the body and the connection. */
 import { encodeResponseHead, type RawFields } from "../../link/http-head.ts";
+import { signsInConnection } from "./bound-sign-in.ts";
 import { MAX_SECTION_BYTES } from "./head-section.ts";
 import { readFields } from "./received-fields.ts";
 
@@ -14,6 +15,8 @@ export interface AnswerHead {
   /** The service takes another request behind this answer. */
   persistent: boolean;
   keepAlive: string | undefined;
+  /** It asks for a sign-in that is tied to the connection. */
+  signsIn: boolean;
 }
 
 /** RFC 9112 section 4; many a service leaves out the space behind the status. */
@@ -39,7 +42,7 @@ export function readAnswerHead(section: Buffer, method: string): AnswerHead | st
   if (typeof facts === "string") return facts;
 
   const status = Number(line[2]);
-  const { length, chunked, connection, keepAlive } = facts;
+  const { length, chunked, connection, keepAlive, signsIn } = facts;
   const switches = status === 101 && facts.hasUpgrade && UPGRADE.test(connection);
   if (status === 101 && !switches) return "status 101 that switches nothing";
   if (switches && (chunked || length)) return "a switch of protocols with a body";
@@ -57,7 +60,7 @@ export function readAnswerHead(section: Buffer, method: string): AnswerHead | st
   const stays = line[1] === "1" || (!chunked && KEEP_ALIVE.test(connection));
   const persistent = stays && body !== "until the end" && !CLOSE.test(connection);
   if (status < 200 && !switches && !persistent) return "an interim answer behind which the connection ends";
-  return { status, bytes, body, switches, persistent, keepAlive };
+  return { status, bytes, body, switches, persistent, keepAlive, signsIn };
 }
 
 interface Facts {
@@ -68,6 +71,7 @@ interface Facts {
   keepAlive: string | undefined;
   /** Whether a protocol is named. */
   hasUpgrade: boolean;
+  signsIn: boolean;
 }
 
 function readFacts(fields: RawFields): Facts | string {
@@ -77,6 +81,7 @@ function readFacts(fields: RawFields): Facts | string {
     connection: "",
     keepAlive: undefined,
     hasUpgrade: false,
+    signsIn: false,
   };
   for (let i = 0; i < fields.length; i += 2) {
     const name = fields[i]!;
@@ -98,6 +103,8 @@ function readFacts(fields: RawFields): Facts | string {
       facts.connection += `,${value.toLowerCase()}`;
     } else if (name.length === 10 && name.toLowerCase() === "keep-alive") facts.keepAlive = value;
     else if (name.length === 7 && name.toLowerCase() === "upgrade") facts.hasUpgrade ||= value !== "";
+    else if (name.length === 16 && name.toLowerCase() === "www-authenticate")
+      facts.signsIn ||= signsInConnection(value);
   }
   if (facts.chunked && facts.length !== undefined) return "both a Content-Length and a Transfer-Encoding";
   return facts;

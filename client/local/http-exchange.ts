@@ -59,6 +59,8 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   #phase: "waiting" | "answering" | "answered" | "over" = "waiting";
   /** Until it is given back. */
   #connection: ServiceConnection | undefined;
+  /** Nothing follows the request on its connection. */
+  #last = false;
   #head: AnswerHead | undefined;
   #interims = 0;
 
@@ -75,17 +77,19 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   }
 
   start(): void {
-    const { upgrade, repeatable } = this.#request;
-    if (upgrade) this.#send(this.#service.joining());
-    else this.#send(repeatable ? this.#service.idleOrFresh() : this.#service.fresh());
+    this.#send(this.#service.connectionFor(this.#request));
   }
 
   #send(connection: ServiceConnection): void {
+    const { method, signsIn, visitor, body, repeatable } = this.#request;
     this.#connection = connection;
-    connection.begin(this, this.#request.method);
-    this.#writer.begin(connection.socket);
-    // What has had a fresh connection is not sent again, and its answer may take long.
-    if (!connection.reused) this.#request.head = "";
+    if (signsIn) connection.signedIn = true;
+    connection.begin(this, method);
+    // Nobody knows whether the service reads the body, and what it leaves would be taken for the next request.
+    this.#last = connection.signedIn ? visitor === 0 : body !== 0;
+    this.#writer.begin(connection.socket, this.#last);
+    // What is not sent again need not be kept; its answer may take long.
+    if (!connection.reused || !repeatable) this.#request.head = "";
   }
 
   // What the visitor sends.
@@ -142,6 +146,7 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   // What the service sends.
 
   interimAnswer(head: AnswerHead): void {
+    if (head.signsIn) this.#connection!.signedIn = true;
     if (++this.#interims > MAX_INTERIM) this.broken(`more than ${MAX_INTERIM} interim answers`);
     else this.#stream.interim(head.bytes);
   }
@@ -153,10 +158,19 @@ class HttpExchange implements StreamHandler, ConnectionUser {
     }
     this.#head = head;
     this.#phase = "answering";
-    this.#stream.accept(head.bytes, head.body === 0 && !head.switches);
+    this.#stream.accept(head.bytes, head.body === 0 && !head.switches, this.#bind(head));
     if (head.switches) return;
     for (const chunk of this.#early) this.#stream.consumed(chunk.length);
     this.#early = [];
+  }
+
+  /** Keeps a connection that is signed in for its visitor. @returns whether it is kept */
+  #bind({ signsIn, persistent, switches }: AnswerHead): boolean {
+    const connection = this.#connection!;
+    const { visitor } = this.#request;
+    if (signsIn) connection.signedIn = true;
+    const isKept = connection.signedIn && visitor !== 0 && persistent && !switches && !this.#last;
+    return isKept && this.#service.bind(connection, visitor);
   }
 
   body(bytes: Buffer): void {
@@ -186,15 +200,22 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   #settle(): void {
     if (this.#phase !== "answered") return;
     const { done } = this.#writer;
-    const { persistent, keepAlive } = this.#head!;
+    const { persistent } = this.#head!;
     if (!done && persistent && this.#connection) return;
-    const isReusable = done && persistent && !this.#request.upgrade;
-    this.#connection?.release(isReusable ? idleTime(keepAlive) : 0);
+    if (this.#connection) this.#release(this.#connection);
     this.#connection = undefined;
     // Else the visitor's end is on its way.
     if (!this.#visitorEnded && done && !this.#request.upgrade) return;
     this.#phase = "over";
     if (!this.#visitorEnded) this.#stream.reset("COMPLETE");
+  }
+
+  #release(connection: ServiceConnection): void {
+    const { persistent, keepAlive } = this.#head!;
+    const isBound = connection.boundTo !== 0;
+    const mayServeOthers = !connection.signedIn && !this.#request.upgrade;
+    const isReusable = this.#writer.done && persistent && !this.#last && (isBound || mayServeOthers);
+    connection.release(isReusable ? idleTime(keepAlive, isBound) : 0);
   }
 
   // How it fails.

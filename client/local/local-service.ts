@@ -4,14 +4,18 @@ import type { Target } from "../../link/target.ts";
 import { allowedLoopback } from "./allowed-addresses.ts";
 import { type DatagramListener, DatagramSocket } from "./datagram-socket.ts";
 import { type DialOptions, dialTarget } from "./dial-target.ts";
+import { BoundConnections } from "./bound-connections.ts";
 import { IdleConnections } from "./idle-connections.ts";
 import { isListening, type Listeners } from "./listeners.ts";
+import type { LocalRequest } from "./local-request.ts";
 import { ServiceConnection } from "./service-connection.ts";
 import type { ServiceSocket } from "./service-socket.ts";
 import { ServiceTls } from "./service-tls.ts";
 
 /** An idle connection is closed after this; sooner if the service says that it will (see `idleTime`). */
 const IDLE_MS = 5_000;
+/** One that a visitor has signed in: a new one would ask for the password again. */
+const BOUND_IDLE_MS = 60_000;
 /** The service may close this much before its announced time, and its FIN needs a moment. */
 const IDLE_MARGIN_MS = 1_000;
 
@@ -28,12 +32,16 @@ export interface LocalServiceOptions extends Pick<
  *
  * The connection policy: nothing queues, a request without an idle connection gets a new one. Only requests that may be
  * sent twice take idle ones, since the service may be closing them at that moment; all others, and upgrades, get a
- * fresh one. A connection goes back when request and answer are whole and both ends keep it alive.
+ * fresh one. A connection goes back when request and answer are whole and both ends keep it alive; not behind a body, which
+ * the service may have left unread for the next request to begin in.
+ *
+ * A connection that a visitor signs in is that visitor's, for all of its requests, and nobody else's.
  */
 export class LocalService {
   readonly target: Target;
   readonly #options: DialOptions;
   readonly #idle = new IdleConnections();
+  readonly #bound = new BoundConnections();
   readonly #datagrams = new DatagramBudget();
 
   /** @throws Error if `targetTls` cannot be used */
@@ -47,8 +55,18 @@ export class LocalService {
     return this.#idle.size;
   }
 
-  /** An idle connection, or else a new one. */
-  idleOrFresh(): ServiceConnection {
+  /** Connections that are bound to a visitor, in use or idle. */
+  get bound(): number {
+    return this.#bound.size;
+  }
+
+  /** The connection for a request. */
+  connectionFor({ visitor, upgrade, repeatable, signsIn }: LocalRequest): ServiceConnection {
+    const bound = visitor === 0 ? undefined : this.#bound.take(visitor);
+    if (bound) return bound;
+    if (upgrade) return new ServiceConnection({ ...this.#options, allowHalfOpen: true }, this.#idle);
+    // A sign-in takes several requests, and an idle connection may be near its end.
+    if (!repeatable || signsIn) return this.fresh();
     const connection = this.#idle.take() ?? this.fresh();
     connection.mayCrowd = true;
     return connection;
@@ -59,9 +77,14 @@ export class LocalService {
     return new ServiceConnection(this.#options, this.#idle);
   }
 
-  /** A new connection that can be half-closed and detached. */
-  joining(): ServiceConnection {
-    return new ServiceConnection({ ...this.#options, allowHalfOpen: true }, this.#idle);
+  /** Makes a connection, which is in use, the visitor's own. @returns whether it is */
+  bind(connection: ServiceConnection, visitor: number): boolean {
+    return this.#bound.bind(connection, visitor);
+  }
+
+  /** A visitor's connection has ended, and its own one here with it. */
+  visitorLeft(visitor: number): void {
+    this.#bound.end(visitor);
   }
 
   /** A new connection for bytes of any kind, to the port so far behind the target's. */
@@ -106,6 +129,7 @@ export class LocalService {
   /** Closes what is idle, and what becomes so. */
   close(): void {
     this.#idle.close();
+    this.#bound.close();
   }
 
   #at(portOffset: number): Target {
@@ -115,12 +139,16 @@ export class LocalService {
 }
 
 /**
- * How long a connection may lie idle behind an answer with this `Keep-Alive` field; 0: not at all.
+ * How long a connection may lie idle behind an answer with this `Keep-Alive` field; 0: not at all. One that is bound to a visitor has a
+ * moment in any case, since a sign-in takes several requests.
  * @param keepAlive such as `timeout=5, max=100`
  */
-export function idleTime(keepAlive: string | undefined): number {
-  if (keepAlive === undefined) return IDLE_MS;
+export function idleTime(keepAlive: string | undefined, isBound = false): number {
+  const mostMs = isBound ? BOUND_IDLE_MS : IDLE_MS;
+  if (keepAlive === undefined) return mostMs;
   const seconds = /(?:^|[\s,])timeout=(\d+)/i.exec(keepAlive)?.[1];
-  if (seconds === undefined) return IDLE_MS;
-  return Math.max(0, Math.min(IDLE_MS, Number(seconds) * 1_000 - IDLE_MARGIN_MS));
+  if (seconds === undefined) return mostMs;
+  const saidMs = Number(seconds) * 1_000;
+  const leastMs = isBound ? Math.min(saidMs, IDLE_MARGIN_MS) : 0;
+  return Math.max(leastMs, Math.min(mostMs, saidMs - IDLE_MARGIN_MS));
 }

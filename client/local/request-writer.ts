@@ -29,10 +29,15 @@ export class RequestWriter {
     return this.#bodyLeft === 0;
   }
 
-  /** Writes the head; again on another socket, if none of the body has been written. */
-  begin(socket: Socket): void {
+  /**
+   * Writes the head; again on another socket, if none of the body has been written.
+   * @param last whether no other request is to follow on the connection
+   */
+  begin(socket: Socket, last: boolean): void {
     this.#socket = socket;
-    const { head } = this.#request;
+    const { namesConnection, framing } = this.#request;
+    const connection = namesConnection ? "" : last ? "Connection: close\r\n" : "Connection: keep-alive\r\n";
+    const head = `${this.#request.head}${connection}${framing}\r\n`;
     this.#cork = this.done ? undefined : new TurnCork(socket);
     this.#cork?.hold(head.length);
     socket.write(head, "latin1");

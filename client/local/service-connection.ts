@@ -39,12 +39,17 @@ export class ServiceConnection {
   idleUntilMs = 0;
   /** A request that takes idle connections has had it. */
   mayCrowd = false;
+  /** A sign-in that is tied to the connection has passed, or begun: it never serves another visitor. */
+  signedIn = false;
+  /** Whose it is, by the number of the visitor's connection; 0: nobody's. */
+  boundTo = 0;
 
-  readonly #owner: ConnectionOwner;
+  #owner: ConnectionOwner;
   readonly #onData = (bytes: Buffer) => this.#received(bytes);
   #user: ConnectionUser | undefined;
   /** Of the answer to the exchange under way. */
   #reader: AnswerReader | undefined;
+  #detached = false;
 
   /** Starts connecting. */
   constructor(options: DialOptions, owner: ConnectionOwner) {
@@ -70,6 +75,12 @@ export class ServiceConnection {
   /** Whether nothing of an answer has come. */
   get silent(): boolean {
     return !this.#reader?.begun;
+  }
+
+  /** Only this visitor gets it from now on. */
+  bindTo(visitor: number, owner: ConnectionOwner): void {
+    this.boundTo = visitor;
+    this.#owner = owner;
   }
 
   /** Begins an exchange: its request is for the user to write. */
@@ -111,14 +122,19 @@ export class ServiceConnection {
     this.socket.destroy();
   }
 
-  /** Gives the socket away to whoever reads its "data" from now on. */
+  /** Gives the socket away, half-closes and all, to whoever reads its "data" from now on. */
   detach(): Socket {
     this.#user = undefined;
+    this.#detached = true;
+    this.#owner.forget(this);
     this.socket.off("data", this.#onData);
+    this.socket.allowHalfOpen = true;
     return this.socket;
   }
 
   #received(bytes: Buffer): void {
+    // Only of a socket that is read in place: all others have another reader now.
+    if (this.#detached) return void this.socket.emit("data", bytes);
     const user = this.#user;
     const reader = this.#reader;
     if (!user || reader?.state !== "reading") return this.#saidTooMuch();
@@ -141,8 +157,10 @@ export class ServiceConnection {
   #ended(): void {
     // TLS that is ended within its handshake: the error follows.
     if (this.socket.destroyed) return;
+    // One that was made to be half-closed would stay so.
+    if (this.idleUntilMs > 0) this.socket.destroy();
     // Behind a write that failed it may be the system's end, and not the service's.
-    if (!this.socket.writeFailed && this.#reader?.end()) this.#user?.answered(undefined);
+    else if (!this.socket.writeFailed && this.#reader?.end()) this.#user?.answered(undefined);
     else this.#user?.lost();
   }
 }

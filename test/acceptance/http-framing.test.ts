@@ -9,9 +9,11 @@ import { acceptance, whole } from "./acceptance.ts";
 import {
   ALL_LATIN1,
   chunked,
+  CLOSE,
   expectInStep,
   forwarded,
   FORWARDED,
+  forwardedWithBody,
   get,
   HOST,
   KEEP_ALIVE,
@@ -58,7 +60,7 @@ describe("a request's body", () => {
     [
       "by length keeps its length",
       request("POST /x", ["Content-Length: 3"], "abc"),
-      { line: "POST /x HTTP/1.1", fields: forwarded(HOST, "Content-Length: 3"), body: "abc" },
+      { line: "POST /x HTTP/1.1", fields: forwardedWithBody(HOST, "Content-Length: 3"), body: "abc" },
     ],
     [
       "of length 0 keeps that, of GET too",
@@ -73,7 +75,7 @@ describe("a request's body", () => {
       "in chunks goes in chunks, said once",
       request("POST /", ["transfer-encoding: Chunked"], chunked("hello", " world")),
       {
-        fields: rawFields(HOST, ...FORWARDED, KEEP_ALIVE, CHUNKED),
+        fields: rawFields(HOST, ...FORWARDED, CLOSE, CHUNKED),
         framing: "chunked",
         body: "hello world",
         trailers: [],
@@ -122,7 +124,7 @@ describe("a request's body", () => {
         chunked("abc").slice(0, -2) + `X-Sum: 99\r\nx-text: ${ALL_LATIN1}\r\nX-SUM: 98\r\nX-Empty: \r\n\r\n`,
       ),
       {
-        fields: rawFields(HOST, "Trailer: X-Sum", ...FORWARDED, KEEP_ALIVE, CHUNKED),
+        fields: rawFields(HOST, "Trailer: X-Sum", ...FORWARDED, CLOSE, CHUNKED),
         body: "abc",
         trailers: rawFields("X-Sum: 99", `x-text: ${ALL_LATIN1}`, "X-SUM: 98", "X-Empty: "),
       },
@@ -454,7 +456,7 @@ describe("a visitor of HTTP/1.0", () => {
     expect((await visitor.answer()).status).toBe(200);
     const [seen] = tunnel.backend.requests;
     expect(seen!.line).toBe("POST /old HTTP/1.1");
-    expect(seen!.fields).toEqual(forwarded(HOST, "Content-Length: 2"));
+    expect(seen!.fields).toEqual(forwardedWithBody(HOST, "Content-Length: 2"));
     expect((await seen!.body()).bytes.toString()).toBe("hi");
     expect(await visitor.ended).toBe("fin");
   });
@@ -529,7 +531,7 @@ describe("a visitor of HTTP/1.0", () => {
     tunnel.backend.answer(ok("ok"));
     const visitor = await tunnel.request(`${old("POST /", "Expect: 100-continue", "Content-Length: 1")}x`);
     expect(await visitor.answer()).toMatchObject({ status: 200, interims: [] });
-    expect(tunnel.backend.requests[0]!.fields).toEqual(forwarded(HOST, "Content-Length: 1"));
+    expect(tunnel.backend.requests[0]!.fields).toEqual(forwardedWithBody(HOST, "Content-Length: 1"));
   });
 });
 

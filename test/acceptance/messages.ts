@@ -16,6 +16,7 @@ export const FORWARDED = [
 
 /** What the client says of its own connection with the local service. */
 export const KEEP_ALIVE = "Connection: keep-alive";
+export const CLOSE = "Connection: close";
 
 /** Every printable byte beyond ASCII, one character each. */
 export const ALL_LATIN1 = Array.from({ length: 96 }, (_, i) => String.fromCharCode(160 + i)).join("");
@@ -46,6 +47,11 @@ export function utf8(text: string): string {
 /** Fields as they arrive at the local service, behind a request's own. */
 export function forwarded(...own: string[]): string[] {
   return rawFields(...own, ...FORWARDED, KEEP_ALIVE);
+}
+
+/** As `forwarded`, with a body: nothing may follow on its connection. */
+export function forwardedWithBody(...own: string[]): string[] {
+  return rawFields(...own, ...FORWARDED, CLOSE);
 }
 
 /** An answer's fields without what the server says of its own connection with the visitor. */

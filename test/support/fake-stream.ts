@@ -13,6 +13,8 @@ export class FakeStream implements LinkStream {
 
   readonly interims: string[] = [];
   accepted: { head: string; end: boolean } | undefined;
+  /** What was accepted is bound to the connection of the visitor. */
+  bound = false;
   /** Each write by itself. */
   readonly chunks: Buffer[] = [];
   writtenBytes = 0;
@@ -44,8 +46,9 @@ export class FakeStream implements LinkStream {
 
   // What the code under test calls.
 
-  accept(head: Buffer, end = false): void {
+  accept(head: Buffer, end = false, bound = false): void {
     if (this.over || this.accepted) return;
+    this.bound = bound;
     this.accepted = { head: head.toString("latin1"), end };
     this.ended = end;
     this.#called("accept");

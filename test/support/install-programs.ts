@@ -5,7 +5,7 @@ import { isOnPath, PROGRAMS } from "./programs.ts";
 export default function installPrograms(): void {
   const missing = Object.entries(PROGRAMS).filter(([program]) => !isOnPath(program));
   if (missing.length === 0 || process.getuid?.() !== 0 || !isOnPath("apt-get")) return;
-  const packages = missing.map(([, debianPackage]) => debianPackage);
+  const packages = missing.flatMap(([, debianPackages]) => debianPackages.split(" "));
   console.log(`installing for the tests: ${packages.join(" ")}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   try {

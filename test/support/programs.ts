@@ -1,8 +1,9 @@
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
 
-/** Programs beside Node that tests use, and the Debian packages that hold them; install-programs.ts brings them. */
+/** Programs beside Node that tests use, and the Debian packages that hold them and what they need; install-programs.ts brings them. */
 export const PROGRAMS = {
+  apache2: "apache2-bin libapache2-mod-auth-gssapi gss-ntlmssp",
   chromium: "chromium",
   curl: "curl",
   dig: "bind9-dnsutils",
@@ -15,6 +16,7 @@ export const PROGRAMS = {
   nginx: "nginx-light",
   openssl: "openssl",
   prlimit: "util-linux",
+  python3: "python3",
   "redis-benchmark": "redis-tools",
   "redis-cli": "redis-tools",
   "redis-server": "redis-server",

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { idleTime, type LocalService } from "../../../client/local/local-service.ts";
 import { RawBackend, type RawConnection } from "../../support/raw-backend.ts";
-import { Replay, serviceAt, visit, failure } from "./replay.ts";
+import { Replay, serviceAt, visit, failure, type Visit } from "./replay.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
@@ -65,6 +65,39 @@ test("a request that must not be sent twice never takes a used connection", asyn
   expect(backend.connections.map(({ text }) => text.match(/HTTP\/1\.1\r\n/g)?.length)).toEqual([
     1, 1, 1, 1, 1,
   ]);
+});
+
+test.each<[string, Visit]>([
+  ["a length", { method: "POST", fields: ["Host: a", "Content-Length: 1"], body: "x" }],
+  ["a length, of a request that is safe", { fields: ["Host: a", "Content-Length: 1"], body: "x" }],
+  ["chunks", { method: "PUT", body: "x" }],
+  ["chunks of which there is none", { method: "POST", body: "" }],
+])("a connection behind a body (%s) is used no more, and the service is told so", async (_, request) => {
+  await using backend = await RawBackend.answering(OK);
+  const service = serviceAt(backend.target);
+  await visit(service, { visitor: 7, ...request });
+  // What is given back lies idle two turns later.
+  for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(service.idle).toBe(0);
+  await visit(service);
+  expect(backend.connections).toHaveLength(2);
+  const [connection] = backend.connections;
+  await connection!.untilClosed();
+  expect(connection!.text.match(/\r\nConnection: [a-z-]+\r\n/g)).toEqual(["\r\nConnection: close\r\n"]);
+});
+
+test.each<[string, Visit]>([
+  ["a GET", {}],
+  ["a POST without one", { method: "POST" }],
+  ["a POST with an empty one", { method: "POST", fields: ["Host: a", "Content-Length: 0"] }],
+])("a connection that carried no body (%s) is used again", async (_, request) => {
+  await using backend = await RawBackend.answering(OK);
+  const service = serviceAt(backend.target);
+  await visit(service, request);
+  await untilIdle(service, 1);
+  await warm(service);
+  expect(backend.connections).toHaveLength(1);
+  expect(backend.connections[0]!.text).not.toContain("Connection: close");
 });
 
 test.each(["end", "reset", "close"] as const)(

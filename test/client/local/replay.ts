@@ -12,6 +12,8 @@ export interface Visit {
   fields?: string[];
   /** The whole body; absent: none, and the open says so. */
   body?: string;
+  /** The number of the visitor's connection. */
+  visitor?: number;
   /** The body is fed by the test. */
   streaming?: boolean;
 }
@@ -33,6 +35,7 @@ export function openFor({
   target = "/",
   fields = ["Host: app.test"],
   body,
+  visitor = 0,
   streaming,
 }: Visit): Open {
   const lines = [`${method} ${target} HTTP/1.1`, ...fields].map((line) => `${line}\r\n`).join("");
@@ -44,6 +47,7 @@ export function openFor({
     visitor: "203.0.113.7:4711",
     head: Buffer.from(lines, "latin1"),
     end: body === undefined && !streaming,
+    visitorConnection: visitor,
   };
 }
 

@@ -95,7 +95,7 @@ test.each(["GET", "DELETE", "POST"])("a body with a length keeps it with %s", as
   const fields = ["Host: a", "content-LENGTH: 5", "X-After: 1"];
   await visit(serviceAt(backend.target), { method, fields, body: "hello" });
   const { text } = await backend.connection(0);
-  expect(text).toBe(`${method} / HTTP/1.1\r\n${fields.join("\r\n")}\r\nConnection: keep-alive\r\n\r\nhello`);
+  expect(text).toBe(`${method} / HTTP/1.1\r\n${fields.join("\r\n")}\r\nConnection: close\r\n\r\nhello`);
 });
 
 test("a Content-Disposition with Latin-1 behind a Content-Length keeps its bytes, and Trailer its place", async () => {

@@ -32,7 +32,7 @@ function writing(visit: Visit) {
   stream.handler = { ...SILENT };
   const writer = new RequestWriter(readLocalRequest(openFor(visit)), stream);
   const counting = countingSocket();
-  writer.begin(counting.socket);
+  writer.begin(counting.socket, !writer.done);
   const feed = (text: string) => {
     stream.feed(text);
     return writer.write(Buffer.from(text, "latin1"));
@@ -53,7 +53,7 @@ test("a head and a body that comes with it are one write", async () => {
   feed("hello");
   expect(writer.done).toBe(true);
   await turn();
-  expect(writes).toEqual(["PUT / HTTP/1.1\r\nContent-Length: 5\r\nConnection: keep-alive\r\n\r\nhello"]);
+  expect(writes).toEqual(["PUT / HTTP/1.1\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"]);
 });
 
 test("a head, a chunk, the last one and trailers that come together are one write", async () => {
@@ -62,7 +62,7 @@ test("a head, a chunk, the last one and trailers that come together are one writ
   writer.end(Buffer.from("X-N: \xe9\r\n", "latin1"));
   await turn();
   expect(writes).toEqual([
-    "POST / HTTP/1.1\r\nX: \xe9\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n" +
+    "POST / HTTP/1.1\r\nX: \xe9\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n" +
       "b\r\nhello world\r\n0\r\nX-N: \xe9\r\n\r\n",
   ]);
 });
