@@ -8,6 +8,8 @@ const EXIT_CODES = {
   key_refused: 3,
   key_revoked: 3,
   name_refused: 4,
+  /** Another key has it, and the server has just started: the client that had it before may be on its way back. */
+  name_taken: 1,
   port_taken: 1,
   replaced: 5,
   version: 6,

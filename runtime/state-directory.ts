@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:fs";
-import { mkdir, open, rename, rm, stat } from "node:fs/promises";
+import { mkdir, open, rename, rm, stat, writeFile } from "node:fs/promises";
 import { homedir } from "node:os";
 import path from "node:path";
 import { fileErrorInWords } from "./file-error.ts";
@@ -55,17 +55,16 @@ export async function ensureDirectory(directory: string): Promise<void> {
   }
 }
 
+/** Pieces are made and written one by one, in turns of the event loop. */
+export type FileContent = string | Uint8Array | Iterable<string>;
+
 /**
  * Replaces a file, so that a reader sees the old content or the new, and a crash leaves one of them. The file
  * belongs to its directory's owner, also when root writes it.
  *
  * @throws StateDirectoryError, with the old file untouched
  */
-export async function writeFileAtomically(
-  file: string,
-  data: string | Uint8Array,
-  mode = 0o600,
-): Promise<void> {
+export async function writeFileAtomically(file: string, data: FileContent, mode = 0o600): Promise<void> {
   const directory = path.dirname(file);
   const temporary = path.join(directory, `.${path.basename(file)}.${randomBytes(6).toString("hex")}.tmp`);
   try {
@@ -82,7 +81,7 @@ export async function writeFileAtomically(
   }
 }
 
-async function writeAndSync(file: string, data: string | Uint8Array, mode: number): Promise<void> {
+async function writeAndSync(file: string, data: FileContent, mode: number): Promise<void> {
   const handle = await open(file, "wx", mode);
   try {
     if (process.getuid?.() === 0) {
@@ -90,7 +89,7 @@ async function writeAndSync(file: string, data: string | Uint8Array, mode: numbe
       await handle.chown(uid, gid);
     }
     await handle.chmod(mode);
-    await handle.writeFile(data);
+    await writeFile(handle, data);
     await handle.sync();
   } finally {
     await handle.close();

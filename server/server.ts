@@ -23,6 +23,8 @@ import { type ConnectionTuning, serveConnection } from "./sessions/handshake.ts"
 import { Registry } from "./sessions/registry.ts";
 import type { Place } from "./routing/place.ts";
 import { keyFileIn, readKeyFile } from "./store/key-file.ts";
+import { ReservationFile, reservationFileIn } from "./store/reservation-file.ts";
+import { ReservationSaver } from "./store/reservation-saver.ts";
 
 /** For the clients to hear that it was a clean end. */
 const LAST_WORDS_MS = 1_000;
@@ -66,6 +68,8 @@ export async function startServer(
     rules: {
       domain: config.http.domain,
       ownersOf: (name) => keys.ownersOf(name),
+      ownersOver: (hostname) => keys.ownersOver(hostname),
+      portOwners: (kind, range) => keys.portOwners(kind, range),
       publicUrl: (place) => publicUrl(place, config, { http: edge.address.port, tls: tls?.port ?? 0 }),
       freePorts: (kind) => (kind === "TCP" ? config.tcp.ports : config.udp.ports),
       hasTls: config.tls !== undefined,
@@ -78,7 +82,11 @@ export async function startServer(
     holdMs: config.http.holdMs,
     log,
     now,
+    onChange: () => saver.changed(),
   });
+  const reservations = new ReservationFile({ file: reservationFileIn(config.dataDir), log });
+  const saver = new ReservationSaver({ store: reservations, remembered: () => registry.remembered, log });
+  registry.restore(await reservations.load(), (keyId) => keys.byId(keyId)?.name);
   const unreadBudget = unreadBudgetOf("unread_bytes", config.limits.unreadBytes, log);
   const ofBytes = {
     holdMs: config.http.holdMs,
@@ -158,6 +166,7 @@ export async function startServer(
 
   keys.onRevoked((keyIds) => registry.revoke(keyIds, keyRevoked()));
   keys.watch();
+  saver.start();
 
   return {
     httpPort: edge.address.port,
@@ -172,12 +181,14 @@ export async function startServer(
       await Promise.all([edge, tcp, udp, ...(tls ? [tls] : [])].map((each) => each.stop(graceMs)));
       registry.end();
       keys.close();
+      const saved = saver.end();
       // A timer without a reference would let the process end here, with nothing told.
       const enough = new AbortController();
       const { signal } = enough;
       await Promise.race([grpc.disconnect(), sleep(LAST_WORDS_MS, undefined, { signal }).catch(() => {})]);
       enough.abort();
       grpc.close();
+      await saved;
     },
   };
 }

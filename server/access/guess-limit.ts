@@ -1,4 +1,5 @@
 import { RecentMap } from "./recent-map.ts";
+import { Tries } from "./tries.ts";
 
 /** So many wrong keys in a row are looked at, so that who mistypes is told at once; */
 const TRIES = 10;
@@ -68,7 +69,7 @@ export class GuessLimit {
     let networks = this.#own.get(keyId);
     networks ??= new RecentMap(MAX_OWN);
     this.#own.set(keyId, networks);
-    networks.set(network, { at: this.#now(), tries: networks.get(network)?.tries ?? new Tries() });
+    networks.set(network, { at: this.#now(), tries: networks.get(network)?.tries ?? newTries() });
   }
 
   #ownTries(keyId: string, network: string): Tries | undefined {
@@ -77,22 +78,12 @@ export class GuessLimit {
   }
 }
 
-/** A token bucket, told by the one moment at which it will be full again. */
-class Tries {
-  #fullAt = -Infinity;
-
-  /** Until there is a try to use; 0 if there is one. */
-  waitMs(now: number): number {
-    return Math.max(0, this.#fullAt - (TRIES - 1) * TRY_EACH_MS - now);
-  }
-
-  use(now: number): void {
-    this.#fullAt = Math.max(this.#fullAt, now) + TRY_EACH_MS;
-  }
+function newTries(): Tries {
+  return new Tries(TRIES, TRY_EACH_MS);
 }
 
 function use(remembered: RecentMap<string, Tries>, name: string, now: number): void {
-  const tries = remembered.get(name) ?? new Tries();
+  const tries = remembered.get(name) ?? newTries();
   tries.use(now);
   remembered.set(name, tries);
 }

@@ -5,10 +5,11 @@ import { TunnelError } from "../../link/errors.ts";
 import type { TargetTls } from "../../link/messages.ts";
 import type { PortRange } from "../../link/port-range.ts";
 import type { Log } from "../../runtime/log.ts";
-import { portOfName, publicNamesOf, tlsName } from "../routing/place.ts";
+import type { PortKind } from "../routing/place.ts";
 import type { ProxyProtocol, TunnelLimits } from "../routing/route.ts";
 import { keyFileIn, type MappedTunnel, readKeyFile, type StoredKey } from "../store/key-file.ts";
 import { configKeyId, configKeySecret } from "./config-key.ts";
+import { NameOwners, type Owner, type PortOwner } from "./name-owners.ts";
 
 /** A tunnel that the server maps to a key; the options are the config's. */
 export type KeyTunnel = MappedTunnel & {
@@ -34,14 +35,6 @@ export interface Key {
   ports?: readonly PortRange[] | undefined;
   tunnels: readonly KeyTunnel[];
   source: "config" | "store";
-}
-
-/**
- * The public names that are written to a key, beside its `ports`: a hostname for HTTP and TLS alike, and those of its tunnels. One
- * key takes over from another at them; at ports that it may ask for among many, it does not.
- */
-export function namesOf({ hostnames, tunnels }: Pick<Key, "hostnames" | "tunnels">): ReadonlySet<string> {
-  return new Set([...hostnames, ...hostnames.map(tlsName), ...tunnels.flatMap(publicNamesOf)]);
 }
 
 /** A key as the config has it. */
@@ -75,10 +68,7 @@ export class KeyRing {
   readonly #fromConfig: ReadonlyMap<string, Entry>;
   readonly #onRevoked = new Set<(keyIds: ReadonlySet<string>) => void>();
   #entries: ReadonlyMap<string, Entry>;
-  /** By public name: visitors of names that nobody claims ask too. */
-  #owners: ReadonlyMap<string, readonly Key[]>;
-  /** Those with ports to ask for, which are too many to stand there by name. */
-  #withPorts: readonly Key[];
+  #owners: NameOwners;
   /** What tells one state of the file from another; `undefined` until it was read for the first time. */
   #stamp: string | undefined;
   #problem: string | undefined;
@@ -93,7 +83,6 @@ export class KeyRing {
     this.#fromConfig = new Map(options.configKeys.map(configEntry).map((entry) => [entry.key.id, entry]));
     this.#entries = this.#fromConfig;
     this.#owners = ownersIn(this.#entries);
-    this.#withPorts = withPortsIn(this.#entries);
   }
 
   /** The key, if id and secret belong together. An unknown id and a wrong secret look and take the same. */
@@ -108,15 +97,23 @@ export class KeyRing {
   }
 
   /**
-   * The keys that a public name is written to, as one they may claim or as that of a tunnel; the config's come first. Several
-   * while one key takes over from another.
+   * The keys that a hostname is written to, as one they may claim or as that of a tunnel; the config's come first. Several while
+   * one key takes over from another.
+   *
+   * @param name a hostname, or one behind `tls:`
    */
-  ownersOf(name: string): readonly Key[] {
-    const owners = this.#owners.get(name) ?? [];
-    const port = this.#withPorts.length === 0 ? undefined : portOfName(name);
-    if (port === undefined) return owners;
-    const listed = this.#withPorts.filter((key) => mayAskFor(key, port) && !owners.includes(key));
-    return [...owners, ...listed].toSorted(configFirst);
+  ownersOf(name: string): readonly Owner[] {
+    return this.#owners.of(name);
+  }
+
+  /** The same, or else those of the closest wildcard over a hostname. */
+  ownersOver(hostname: string): readonly Owner[] {
+    return this.#owners.over(hostname);
+  }
+
+  /** Those that ports of a range are written to, in the order of the ports. */
+  portOwners(kind: PortKind, range: PortRange): readonly PortOwner[] {
+    return this.#owners.ofPorts(kind, range);
   }
 
   /** `listener` gets the ids of keys whose sessions must end. Returns how to stop that. */
@@ -196,7 +193,6 @@ export class KeyRing {
     const before = this.#entries;
     this.#entries = entries;
     this.#owners = ownersIn(entries);
-    this.#withPorts = withPortsIn(entries);
     const revoked = new Set(
       [...before.keys()].filter((id) => !isStillGood(before.get(id)!, entries.get(id))),
     );
@@ -239,28 +235,8 @@ function storedEntry({ id, name, secretSha256, hostnames, ports, tunnels }: Stor
   };
 }
 
-function ownersIn(entries: ReadonlyMap<string, Entry>): ReadonlyMap<string, readonly Key[]> {
-  const owners = new Map<string, Key[]>();
-  for (const { key } of entries.values()) {
-    for (const name of namesOf(key)) {
-      const ofName = owners.get(name);
-      if (ofName) ofName.push(key);
-      else owners.set(name, [key]);
-    }
-  }
-  return owners;
-}
-
-function withPortsIn(entries: ReadonlyMap<string, Entry>): readonly Key[] {
-  return [...entries.values()].map(({ key }) => key).filter(({ ports }) => ports !== undefined);
-}
-
-function mayAskFor({ ports = [] }: Key, port: number): boolean {
-  return ports.some(({ from, to }) => port >= from && port <= to);
-}
-
-function configFirst(a: Key, b: Key): number {
-  return Number(b.source === "config") - Number(a.source === "config");
+function ownersIn(entries: ReadonlyMap<string, Entry>): NameOwners {
+  return new NameOwners([...entries.values()].map(({ key }) => key));
 }
 
 /** A key whose secret was replaced lets nobody stay who showed the old one. */

@@ -7,6 +7,11 @@ export class RecentMap<K, V> {
     this.#size = size;
   }
 
+  /** The one that was set longest ago first. */
+  [Symbol.iterator](): Iterator<[K, V]> {
+    return this.#entries.entries();
+  }
+
   get(key: K): V | undefined {
     return this.#entries.get(key);
   }

@@ -25,6 +25,9 @@ export interface Limits {
   requestsPerVisitor: number;
   sessionsPerKey: number;
   sessionsPerAddress: number;
+  /** Hostnames that all clients of a key together may ask for; and ports. What is mapped to the key is not counted. */
+  namesPerKey: number;
+  portsPerKey: number;
   /** Visitors that are served through one client. */
   streamsPerSession: number;
   /** That have come from clients, and that no visitor has read yet. */
@@ -71,6 +74,10 @@ export const limitOptions = z
     requests_per_visitor: count.default(12_000),
     sessions_per_key: count.default(2_000),
     sessions_per_address: count.default(4_000),
+    // Sixteen clients with as many tunnels as one may have.
+    names_per_key: count.default(4_096),
+    // A fifth of those that the server has to give away; each costs it a descriptor.
+    ports_per_key: count.default(2_000),
     streams_per_session: count.default(16_000),
     // What a VPS of 1 GB has to spare.
     unread_bytes: unreadBytes,
@@ -91,6 +98,8 @@ export const limitOptions = z
     requestsPerVisitor: limits.requests_per_visitor,
     sessionsPerKey: limits.sessions_per_key,
     sessionsPerAddress: limits.sessions_per_address,
+    namesPerKey: limits.names_per_key,
+    portsPerKey: limits.ports_per_key,
     streamsPerSession: limits.streams_per_session,
     unreadBytes: limits.unread_bytes,
     visitorUnreadBytes: limits.visitor_unread_bytes,

@@ -44,10 +44,31 @@ export function normalizePublicName(text: string): string | undefined {
   return name === undefined || isIPv4(name) || name.length + 2 > MAX_OCTETS ? undefined : `*.${name}`;
 }
 
-/** The wildcards over a public name, the closest first: of `a.b.test` `*.b.test` and `*.test`. */
-export function* wildcardsOver(name: string): Generator<string> {
+/** Whether a name has letters beyond ASCII, as they are or in their ASCII form. */
+export function isInternational(text: string): boolean {
+  return !isAscii(text) || /xn--/i.test(text);
+}
+
+/** How many labels a wildcard has behind its `*`. */
+export function labelsBehind(wildcard: string): number {
+  return wildcard.split(".").length - 1;
+}
+
+/**
+ * The wildcards over a public name, the closest first: of `a.b.test` `*.b.test` and `*.test`.
+ *
+ * @param maxLabels leaves out those with more labels: a name may have 127, and wildcards have three or four
+ */
+export function* wildcardsOver(name: string, maxLabels = Infinity): Generator<string> {
   const bare = name.startsWith("*.") ? name.slice(2) : name;
-  for (let dot = bare.indexOf("."); dot >= 0; dot = bare.indexOf(".", dot + 1)) yield `*${bare.slice(dot)}`;
+  const dots: number[] = [];
+  for (
+    let dot = bare.lastIndexOf(".");
+    dot > 0 && dots.length < maxLabels;
+    dot = bare.lastIndexOf(".", dot - 1)
+  )
+    dots.push(dot);
+  for (const dot of dots.toReversed()) yield `*${bare.slice(dot)}`;
 }
 
 /**

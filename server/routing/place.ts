@@ -1,5 +1,6 @@
 import type { TargetRange } from "../../link/byte-target.ts";
-import { MAX_PORT, MAX_PORTS, type PortRange, portsIn } from "../../link/port-range.ts";
+import { MAX_PORT, MAX_PORTS, parsePortRange, type PortRange, portsIn } from "../../link/port-range.ts";
+import { normalizePublicName } from "./hostname.ts";
 
 /** Where a tunnel is public. */
 export type Place = HostPlace | PortPlace;
@@ -26,19 +27,23 @@ export type PortKind = "TCP" | "UDP";
  * is still to be chosen.
  */
 export function publicNamesOf(place: Place): string[] {
-  if ("hostname" in place) return [place.kind === "TLS" ? tlsName(place.hostname) : place.hostname];
+  if ("hostname" in place) return [hostName(place)];
   if (place.port === 0) return [];
   return Array.from({ length: place.ports }, (_, i) => portName(place.kind, place.port + i));
+}
+
+export function hostName({ kind, hostname }: HostPlace): string {
+  return kind === "TLS" ? tlsName(hostname) : hostname;
 }
 
 export function portName(kind: PortKind, port: number): string {
   return `${kind.toLowerCase()}:${port}`;
 }
 
-/** Of a public name that is a port: which. */
-export function portOfName(name: string): number | undefined {
-  const digits = /^(?:tcp|udp):(\d+)$/.exec(name)?.[1];
-  return digits === undefined ? undefined : Number(digits);
+/** Something for each port of each kind: arrays, since ports come by the thousand. */
+export function portTable<T>(value: T): Record<PortKind, T[]> {
+  const table = (): T[] => Array.from<T>({ length: MAX_PORT + 1 }).fill(value);
+  return { TCP: table(), UDP: table() };
 }
 
 export function tlsName(hostname: string): string {
@@ -74,6 +79,26 @@ export function portPlace(
 /** As `parsePortRange` reads it. */
 export function formatPortRange({ from, to }: PortRange): string {
   return from === to ? `${from}` : `${from}-${to}`;
+}
+
+/** `app.example.com`, `tls:app.example.com`, `tcp:2222`, `udp:6000-6010`. */
+export function formatPlace(place: Place): string {
+  if ("hostname" in place) return hostName(place);
+  const { kind, port, ports } = place;
+  return `${kind.toLowerCase()}:${formatPortRange({ from: port, to: port + ports - 1 })}`;
+}
+
+/** What `formatPlace` writes; undefined for everything else. */
+export function parsePlace(text: string): Place | undefined {
+  const [, kind, rest] = /^(?:(tls|tcp|udp):)?(.+)$/s.exec(text) ?? [];
+  if (rest === undefined) return undefined;
+  if (kind === "tcp" || kind === "udp") {
+    const range = parsePortRange(rest);
+    if (typeof range === "string" || portsIn(range) > MAX_PORTS) return undefined;
+    return { kind: kind === "tcp" ? "TCP" : "UDP", port: range.from, ports: portsIn(range) };
+  }
+  if (normalizePublicName(rest) !== rest) return undefined;
+  return { kind: kind === "tls" ? "TLS" : "HTTP", hostname: rest };
 }
 
 /** As people read it: `app.example.com`, `port 2222`, `ports 6000-6010`, `any free port`. */

@@ -142,18 +142,8 @@ function greetCaller(
       if (link.closed) return;
       if (!isGood()) throw keyRevoked();
       if (carrier.becomeClient?.() === false) throw noRoom();
-      session = join(hello, key, registry);
-      if (!session) {
-        const { clientId, wanted } = hello;
-        const registration = { key, network, maxConnections, clientId, wanted };
-        const tunnels = await registry.prepare(registration);
-        if (link.closed) return registry.abandon(tunnels);
-        if (!isGood()) {
-          registry.abandon(tunnels);
-          throw keyRevoked();
-        }
-        session = registry.register(registration, tunnels);
-      }
+      session = join(hello, key, registry) ?? (await newSession(hello, key, isGood));
+      if (!session) return;
       clearTimeout(helloTimer);
       leaveDoor();
       carrier.trust?.();
@@ -164,6 +154,27 @@ function greetCaller(
       log.debug({ peer, key: key.name, version: hello.version }, "connection opened");
     } catch (error) {
       refuse(error);
+    }
+  }
+
+  /** Undefined if the client has gone meanwhile. */
+  async function newSession(
+    { clientId, wanted }: Hello,
+    key: Key,
+    isGood: () => boolean,
+  ): Promise<Session | undefined> {
+    const { refusedHellos } = registry.door;
+    refusedHellos.check(key.id, network);
+    try {
+      const registration = { key, network, maxConnections, clientId, wanted };
+      const tunnels = await registry.prepare(registration);
+      if (!link.closed && isGood()) return registry.register(registration, tunnels);
+      registry.abandon(registration, tunnels);
+      if (link.closed) return undefined;
+      throw keyRevoked();
+    } catch (error) {
+      refusedHellos.refused(key.id, network);
+      throw error;
     }
   }
 

@@ -2,16 +2,24 @@ import { TunnelError } from "../../link/errors.ts";
 import type { TunnelRequest } from "../../link/messages.ts";
 import type { Log } from "../../runtime/log.ts";
 import { Tally } from "../../runtime/tally.ts";
+import { Turnstile } from "../../runtime/turnstile.ts";
 import { DOOR_LIMITS, type DoorLimits, type SessionLimits } from "../access/client-limits.ts";
 import { Door } from "../access/door.ts";
-import { namesOf, type Key } from "../access/key-ring.ts";
+import { namesOf } from "../access/key-names.ts";
+import type { Key } from "../access/key-ring.ts";
+import type { Owner } from "../access/name-owners.ts";
 import { wildcardsOver } from "../routing/hostname.ts";
-import { type PortKind, portName, publicNamesOf, tlsName } from "../routing/place.ts";
+import { hostName, type PortKind, portName, tlsName } from "../routing/place.ts";
 import type { Route } from "../routing/route.ts";
+import type { Remembered } from "../store/reservations.ts";
+import { AskedByKeys, askedIn, type AskedLimits, checkAsked } from "./asked.ts";
 import { Claims } from "./claims.ts";
 import { nameTunnels, type NamingRules, type SessionTunnel } from "./naming.ts";
 import { type PortClaimant, type PortOpener, PublicPorts } from "./public-ports.ts";
 import { Session } from "./session.ts";
+
+/** Clients whose tunnels are named in one turn of the event loop: a thousand may come at once, and visitors are served meanwhile. */
+const HELLOS_PER_TURN = 4;
 
 export interface Registration {
   key: Key;
@@ -27,10 +35,12 @@ export class Registry {
   readonly #rules: NamingRules;
   readonly #log: Log;
   readonly #claims: Claims;
-  readonly #limits: SessionLimits;
+  readonly #limits: SessionLimits & AskedLimits;
+  readonly #asked: AskedByKeys;
   readonly #ports: PublicPorts;
   readonly #holdMs: number;
   readonly #now: () => number;
+  readonly #naming = new Turnstile(HELLOS_PER_TURN);
   readonly #sessions = new Map<string, Session>();
   readonly #perKey = new Tally();
   readonly #perNetwork = new Tally();
@@ -40,7 +50,7 @@ export class Registry {
   constructor(options: {
     rules: NamingRules;
     log: Log;
-    limits: SessionLimits;
+    limits: SessionLimits & AskedLimits;
     /** Where visitors of ports arrive. */
     opener: PortOpener;
     /** How long a port stays open once its client has left: its visitors wait for the client to come back. */
@@ -48,18 +58,21 @@ export class Registry {
     /** What tests make small. */
     doorLimits?: Partial<DoorLimits>;
     now?: (() => number) | undefined;
+    /** What a restarted server is to remember has changed. */
+    onChange?: () => void;
   }) {
     this.#rules = options.rules;
     this.#log = options.log;
     this.#limits = options.limits;
     this.#now = options.now ?? (() => performance.now());
-    this.#claims = new Claims(this.#now);
+    this.#asked = new AskedByKeys(options.limits);
+    this.#claims = new Claims(this.#now, options.onChange);
     this.#holdMs = options.holdMs;
     this.#ports = new PublicPorts({
       opener: options.opener,
       rules: this.#rules,
-      mayHold: (name, who) => this.#mayHold(name, who),
-      isHeld: (name) => this.#claims.holder(name)?.session !== undefined,
+      mayHold: (kind, port, who) => this.#mayHold(kind, port, who),
+      isHeld: (kind, port) => this.#claims.portHolder(kind, port)?.session !== undefined,
     });
     this.door = new Door({
       limits: { ...DOOR_LIMITS, ...options.doorLimits },
@@ -71,19 +84,35 @@ export class Registry {
   /**
    * Names the tunnels that a client gets, and opens their ports. `register` has to follow with them, or `abandon`.
    *
-   * @throws TunnelError `name_refused`, `port_taken`
+   * @throws TunnelError `name_refused`, `name_taken`, `port_taken`, `overloaded`
    */
-  async prepare({ key, clientId, wanted }: Registration): Promise<SessionTunnel[]> {
+  async prepare({ key, clientId, wanted }: Registration): Promise<readonly SessionTunnel[]> {
+    const asked = askedIn(wanted);
+    checkAsked(asked, this.#limits);
+    await this.#naming.pass();
     const tunnels = nameTunnels(key, clientId, wanted, this.#rules);
-    if (!tunnels.some((tunnel) => "port" in tunnel)) return tunnels;
-    // Before anything is opened that another key has.
-    this.#holdersOf(tunnels, key);
-    return await this.#ports.open(tunnels, { keyId: key.id, clientId });
+    let counted = false;
+    try {
+      return await this.#ports.open(tunnels, { keyId: key.id, clientId }, (settled) => {
+        // Nothing is opened that another key has.
+        const replaced = [...this.#holdersOf(settled, key)].filter(({ keyId }) => keyId === key.id);
+        this.#asked.add(
+          key.id,
+          asked,
+          replaced.map((session) => session.asked),
+        );
+        counted = true;
+      });
+    } catch (error) {
+      if (counted) this.#asked.remove(key.id, asked);
+      throw error;
+    }
   }
 
   /** The client that these were prepared for has gone. */
-  abandon(tunnels: readonly SessionTunnel[]): void {
-    this.#ports.settle(tunnels.flatMap(publicNamesOf));
+  abandon({ key, wanted }: Registration, tunnels: readonly SessionTunnel[]): void {
+    this.#asked.remove(key.id, askedIn(wanted));
+    this.#ports.release(tunnels);
   }
 
   /**
@@ -91,13 +120,16 @@ export class Registry {
    * to which the name is written as well.
    *
    * @param tunnels as `prepare` gave them
-   * @throws TunnelError `name_refused`, `overloaded`
+   * @throws TunnelError `name_refused`, `name_taken`, `overloaded`
    */
   register(registration: Registration, tunnels: readonly SessionTunnel[]): Session {
     try {
-      return this.#register(registration, tunnels);
-    } finally {
-      this.#ports.settle(tunnels.flatMap(publicNamesOf));
+      const session = this.#register(registration, tunnels);
+      this.#ports.keep(tunnels);
+      return session;
+    } catch (error) {
+      this.abandon(registration, tunnels);
+      throw error;
     }
   }
 
@@ -118,6 +150,7 @@ export class Registry {
       keyName: key.name,
       clientId,
       tunnels,
+      asked: askedIn(registration.wanted),
       maxConnections,
       network,
       maxStreams: this.#limits.streamsPerSession,
@@ -155,7 +188,10 @@ export class Registry {
 
   /** Where visitors of a port go. */
   findPortRoute(kind: PortKind, port: number): Route | undefined {
-    return this.#routeOf(portName(kind, port));
+    const route = this.#claims.portRoute(kind, port);
+    if (route) return route;
+    const away = awayRoute(this.#rules.portOwners(kind, { from: port, to: port }));
+    return away && this.#claims.awayPortRoute(kind, port, away);
   }
 
   /** Visitors that are being served. */
@@ -179,6 +215,23 @@ export class Registry {
 
   end(): void {
     for (const session of this.#sessions.values()) session.end();
+    this.#ports.end();
+  }
+
+  /** What a server that starts in place of this one has to know. */
+  get remembered(): Remembered {
+    this.#claims.forgetExpired();
+    return { reservations: this.#claims.reservations(), lastPorts: this.#ports.lastPorts };
+  }
+
+  /**
+   * Takes over what the server before remembered, before clients come.
+   *
+   * @param keyName undefined for keys that are no more
+   */
+  restore({ reservations, lastPorts }: Remembered, keyName: (keyId: string) => string | undefined): void {
+    this.#claims.restore(reservations, keyName);
+    for (const [identity, port] of lastPorts) this.#ports.lastPorts.set(identity, port);
   }
 
   #closestRoute(hostname: string, nameOf: (hostname: string) => string): Route | undefined {
@@ -192,46 +245,57 @@ export class Registry {
   }
 
   #routeOf(name: string): Route | undefined {
-    return this.#claims.route(name) ?? this.#awayRoute(name);
-  }
-
-  /** A name that the config maps to a client that has not come yet. */
-  #awayRoute(name: string): Route | undefined {
-    for (const owner of this.#rules.ownersOf(name)) {
-      const tunnel = owner.tunnels.find((mapped) => publicNamesOf(mapped).includes(name));
-      if (tunnel) return this.#claims.awayRoute(name, { tunnel: tunnel.name, key: owner.name });
-    }
-    return undefined;
+    const route = this.#claims.hostRoute(name);
+    if (route) return route;
+    const away = awayRoute(this.#rules.ownersOf(name));
+    return away && this.#claims.awayHostRoute(name, away);
   }
 
   /**
    * Who will have to go.
    *
-   * @throws TunnelError `name_refused`
+   * @throws TunnelError `name_refused`, `name_taken`
    */
   #holdersOf(tunnels: readonly SessionTunnel[], key: Key): Set<Session> {
     const own = namesOf(key);
     const holders = new Set<Session>();
     for (const tunnel of tunnels) {
-      // A hostname is one key's, over HTTP and TLS.
       if (!("hostname" in tunnel)) continue;
-      for (const name of [tunnel.hostname, tlsName(tunnel.hostname)]) {
-        const holder = this.#claims.holder(name);
-        if (holder && holder.keyId !== key.id && !own.has(name)) throw taken(tunnel.hostname);
+      const { hostname } = tunnel;
+      // A hostname is one key's, over HTTP and TLS.
+      for (const name of [hostname, tlsName(hostname)]) {
+        const holder = this.#claims.hostHolder(name);
+        // One key takes over from another where the server's owner has written the name to both.
+        if (holder && holder.keyId !== key.id && !own.hosts.has(name)) throw this.#taken(hostname);
       }
+      const session = this.#claims.hostHolder(hostName(tunnel))?.session;
+      if (session) holders.add(session);
     }
-    for (const name of tunnels.flatMap(publicNamesOf)) {
-      const holder = this.#claims.holder(name);
-      if (!holder) continue;
-      // One key takes over from another where the server's owner has written the name to both.
-      if (holder.keyId !== key.id && !own.has(name)) throw taken(name);
-      if (holder.session) holders.add(holder.session);
+    for (const tunnel of tunnels) {
+      if ("hostname" in tunnel) continue;
+      const { kind } = tunnel;
+      for (const { holder, from, to } of this.#claims.portHolders(tunnel)) {
+        if (holder.session) holders.add(holder.session);
+        if (holder.keyId === key.id) continue;
+        for (let port = from; port <= to; port++)
+          if (!own.ports[kind].has(port)) throw this.#taken(portName(kind, port));
+      }
     }
     return holders;
   }
 
-  #mayHold(name: string, { keyId, clientId }: PortClaimant): boolean {
-    const holder = this.#claims.holder(name);
+  #taken(name: string): TunnelError {
+    const message = `The name ${name} is taken by another key.`;
+    return this.#claims.isFilling
+      ? new TunnelError(
+          "name_taken",
+          `${message} The server has just started, so this may change. Wait, or choose another name.`,
+        )
+      : new TunnelError("name_refused", `${message} Choose another name.`);
+  }
+
+  #mayHold(kind: PortKind, port: number, { keyId, clientId }: PortClaimant): boolean {
+    const holder = this.#claims.portHolder(kind, port);
     return holder === undefined || (holder.keyId === keyId && holder.clientId === clientId);
   }
 
@@ -260,12 +324,15 @@ export class Registry {
     this.#sessions.delete(session.token);
     this.#perKey.remove(session.keyId);
     this.#perNetwork.remove(session.network);
+    this.#asked.remove(session.keyId, session.asked);
     this.#claims.withdraw(session);
     this.#log.info({ key: session.keyName, client: session.clientId, reason }, "client offline");
-    setTimeout(() => this.#ports.closeUnheld(session.publicNames), this.#holdMs).unref();
+    this.#ports.closeLater(session.tunnels, this.#holdMs);
   }
 }
 
-function taken(name: string): TunnelError {
-  return new TunnelError("name_refused", `The name ${name} is taken by another key. Choose another name.`);
+/** The route of a name that is mapped to a client which has not come yet. */
+function awayRoute(owners: readonly Owner[]): Route | undefined {
+  for (const { key, tunnel } of owners) if (tunnel) return { tunnel: tunnel.name, key: key.name };
+  return undefined;
 }

@@ -4,7 +4,7 @@ import type { Link, OpenRequest } from "../../link/link.ts";
 import type { TunnelState } from "../../link/messages.ts";
 import type { LinkStream, StreamHandler } from "../../link/stream.ts";
 import type { Log } from "../../runtime/log.ts";
-import { publicNamesOf } from "../routing/place.ts";
+import type { Asked } from "./asked.ts";
 import { ClientStates } from "./client-states.ts";
 import { Connection } from "./connection.ts";
 import type { SessionTunnel } from "./naming.ts";
@@ -19,8 +19,8 @@ export class Session {
   readonly keyName: string;
   readonly clientId: string;
   readonly tunnels: readonly SessionTunnel[];
-  /** All that they take. */
-  readonly publicNames: readonly string[];
+  /** How much of that its client has asked for. */
+  readonly asked: Asked;
   /** How many connections it may hold. */
   readonly maxConnections: number;
   /** Where its first connection came from (runtime/ip-address.ts). */
@@ -39,6 +39,7 @@ export class Session {
     keyName: string;
     clientId: string;
     tunnels: readonly SessionTunnel[];
+    asked: Asked;
     maxConnections: number;
     network: string;
     maxStreams: number;
@@ -54,7 +55,7 @@ export class Session {
     this.keyName = options.keyName;
     this.clientId = options.clientId;
     this.tunnels = options.tunnels;
-    this.publicNames = options.tunnels.flatMap(publicNamesOf);
+    this.asked = options.asked;
     this.maxConnections = options.maxConnections;
     this.network = options.network;
     this.#maxStreams = options.maxStreams;

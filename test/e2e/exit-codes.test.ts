@@ -35,7 +35,7 @@ beforeAll(async () => {
     else response.end("served");
     if (request.url === "/held") response.write("the beginning");
   });
-  server = await startTestServer();
+  server = await startTestServer({ settled: true });
   token = await server.addKey();
   const otherToken = await server.addKey({ name: "other", hostnames: ["theirs.example.com"] });
   other = startTestClient(otherToken, { tunnels: [http(web.port, "theirs")] });

@@ -38,6 +38,7 @@ let token: string;
 beforeAll(async () => {
   web = await startLocalWeb(saying("served"));
   server = await startTestServer({
+    settled: true,
     tuning: { helloTimeoutMs: HELLO_TIMEOUT_MS },
     // Visitors of a client that was thrown out are not to wait for its return.
     config: (config) => (config.http.holdMs = 0),

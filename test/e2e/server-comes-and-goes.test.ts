@@ -1,5 +1,7 @@
 import type { ServerResponse } from "node:http";
-import { expect, test } from "vitest";
+import { readFile, stat, writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { expect, test, vi } from "vitest";
 import {
   createKeyByCommand,
   ownLoopbackAddress,
@@ -26,8 +28,16 @@ async function place() {
     address,
     httpPort,
     start: () => startServerProcess(directory.path, listen(address, httpPort, grpcPort)),
-    startClient: (port: number) =>
-      startClientProcess({ token, dataDir: `${directory.path}/client`, tls: true }, [
+    dataDir: directory.path,
+    createKey: (name: string) =>
+      createKeyByCommand(directory.path, grpcPort, [
+        "--public-address",
+        `${address}:${grpcPort}`,
+        "--name",
+        name,
+      ]),
+    startClient: (port: number, key = token, dataDir = "client") =>
+      startClientProcess({ token: key, dataDir: `${directory.path}/${dataDir}`, tls: true }, [
         "http",
         String(port),
         "--subdomain",
@@ -124,6 +134,59 @@ test("a second signal ends the server at once, requests or not", async () => {
   expect(await world.first.exited).toEqual({ code: 0, signal: null });
   expect(await visit).toBe("ECONNRESET");
 });
+
+test.each(["SIGKILL", "SIGTERM"] as const)(
+  "a name stays its owner's over a restart by %s, though another key asks for it first",
+  async (signal) => {
+    await using web = await startLocalWeb(saying("the owner's"));
+    await using other = await startLocalWeb(saying("the other's"));
+    await using world = await place();
+    const stranger = await world.createKey("stranger");
+    await using owner = world.startClient(web.port);
+    await owner.logged("serving");
+    if (signal === "SIGKILL") await untilSaved(world.dataDir, "app.localhost");
+    // It is away while the server restarts.
+    owner.kill("SIGKILL");
+    await owner.exited;
+    world.first.kill(signal);
+    await world.first.exited;
+
+    await using _server = await world.start();
+    await using thief = world.startClient(other.port, stranger, "thief");
+    const refusal = await thief.logged("offline; trying again");
+    expect(refusal).toMatchObject({
+      code: "name_taken",
+      reason: expect.stringContaining("app.localhost is taken by another key") as unknown,
+    });
+    await using back = world.startClient(web.port);
+    await back.logged("serving");
+    expect((await world.visit("/")).text).toBe("the owner's");
+    // It keeps trying.
+    await thief.logged("offline; trying again", 2);
+    expect(thief.child.exitCode).toBeNull();
+    const { mode } = await stat(join(world.dataDir, "reservations.json"));
+    expect(mode & 0o777).toBe(0o600);
+  },
+  // Seven programs start one after the other.
+  120_000,
+);
+
+test("a damaged reservations.json is one warning, and the server starts", async () => {
+  await using world = await place();
+  world.first.kill("SIGTERM");
+  await world.first.exited;
+  await writeFile(join(world.dataDir, "reservations.json"), '{"version":1,"last_ports":[');
+  await using server = await world.start();
+  expect(server.lines.filter(({ level }) => level === "warn")).toMatchObject([
+    { message: expect.stringContaining("reservations.json is not usable") as unknown },
+  ]);
+});
+
+/** The server has written to its file that this name is held. */
+async function untilSaved(dataDir: string, name: string): Promise<void> {
+  const file = join(dataDir, "reservations.json");
+  await vi.waitFor(async () => expect(await readFile(file, "utf8")).toContain(name), { timeout: 20_000 });
+}
 
 function latch(): { promise: Promise<void>; resolve: () => void } {
   let resolve!: () => void;

@@ -110,6 +110,7 @@ describe("a port is refused for good", () => {
     await using service = await startGreeter();
     const port = await freePort();
     await using server = await startServer({ from: port, to: port }, { tuning: { now: () => nowMs } });
+    const startMs = (nowMs = 11 * MINUTE_MS);
     const theirs = await server.addKey({ name: "theirs" });
     const options = { tunnels: [wanted(service.target, { port })] };
     const holder = startTestClient(await server.addKey({ name: "holder" }), options);
@@ -118,9 +119,9 @@ describe("a port is refused for good", () => {
     expect(await startTestClient(theirs, options).ended).toMatchObject(refused);
     await holder.client.stop(0);
     await server.log.logged("client offline");
-    nowMs = 10 * MINUTE_MS;
+    nowMs = startMs + 10 * MINUTE_MS;
     expect(await startTestClient(theirs, options).ended).toMatchObject(refused);
-    nowMs = 10 * MINUTE_MS + 1;
+    nowMs = startMs + 10 * MINUTE_MS + 1;
     await using taker = startTestClient(theirs, options);
     await taker.online();
     await expectServed(port);
@@ -237,4 +238,29 @@ test("where no address is said, a port is open to IPv4, and to IPv6 where there 
   if (!hasIPv6) return;
   await expectServed(tunnel.port, "::1");
   expect(await tunnel.visited(2)).toMatchObject({ visitor: expect.stringMatching(/^\[::1\]:[0-9]+$/) });
+});
+
+test("clients that ask for any free port have the same ones after the server has restarted, whoever comes first", async () => {
+  await using service = await startGreeter();
+  await using directory = await lastingDirectory();
+  const from = await freePort();
+  const range = { from: Math.min(from, 65_534), to: Math.min(from, 65_534) + 1 };
+  const options = { dataDir: directory.path };
+  const tunnels = [wanted(service.target)];
+  const ports = new Map<string, number>();
+  let token = "";
+  {
+    await using server = await startServer(range, options);
+    token = await server.addKey();
+    await using one = startTestClient(token, { clientId: "one", tunnels });
+    ports.set("one", await publicPort(one));
+    await using two = startTestClient(token, { clientId: "two", tunnels });
+    ports.set("two", await publicPort(two));
+  }
+  // Each of them is alone with the server once, and finds both ports free to open.
+  for (const [clientId, port] of ports) {
+    await using server = await startServer(range, options);
+    await using client = startTestClient(token, { clientId, tunnels, port: server.grpcPort });
+    expect(await publicPort(client)).toBe(port);
+  }
 });

@@ -1,3 +1,5 @@
+import type { Key } from "../../server/access/key-ring.ts";
+import { NameOwners } from "../../server/access/name-owners.ts";
 import type { Place } from "../../server/routing/place.ts";
 import type { NamingRules } from "../../server/sessions/naming.ts";
 import type { PortOpener } from "../../server/sessions/public-ports.ts";
@@ -6,7 +8,7 @@ import type { PortOpener } from "../../server/sessions/public-ports.ts";
 export function namingRules(more: Partial<NamingRules> = {}): NamingRules {
   return {
     domain: "example.com",
-    ownersOf: () => [],
+    ...ownedBy([]),
     publicUrl: (place: Place) =>
       "port" in place
         ? `${place.kind.toLowerCase()}://example.com:${place.port}`
@@ -14,6 +16,16 @@ export function namingRules(more: Partial<NamingRules> = {}): NamingRules {
     freePorts: () => ({ from: 20_000, to: 20_009 }),
     hasTls: true,
     ...more,
+  };
+}
+
+/** The rules about what is written to keys. */
+export function ownedBy(keys: readonly Key[]): Pick<NamingRules, "ownersOf" | "ownersOver" | "portOwners"> {
+  const owners = new NameOwners(keys);
+  return {
+    ownersOf: (name) => owners.of(name),
+    ownersOver: (hostname) => owners.over(hostname),
+    portOwners: (kind, range) => owners.ofPorts(kind, range),
   };
 }
 

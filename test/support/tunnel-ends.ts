@@ -32,6 +32,8 @@ export async function startTestServer(
     tls?: "auto" | "off";
     config?: (config: ServerConfig) => void;
     tuning?: ServerTuning;
+    /** Whether it has been running for longer than the ten minutes in which clients of before may come back. */
+    settled?: boolean;
     /** One of a server before, to be left in place. */
     dataDir?: string;
   } = {},
@@ -43,7 +45,12 @@ export async function startTestServer(
   config.grpc.tls = options.tls ?? "off";
   options.config?.(config);
   const log = recordingLog();
-  const server = await startServer(config, log.log, options.tuning);
+  let aheadMs = 0;
+  const server = await startServer(config, log.log, {
+    now: () => performance.now() + aheadMs,
+    ...options.tuning,
+  });
+  if (options.settled) aheadMs = 11 * 60_000;
   return {
     server,
     httpPort: server.httpPort,

@@ -226,8 +226,8 @@ test("a hostname's owners are the keys that it is written to, those of the confi
   const { ring, dataDir } = await startRing({ configKeys: [CONFIGURED] });
   await create(dataDir, "other", { hostnames: ["other.example.com", "app.example.com"] });
   await ring.refresh();
-  expect(ring.ownersOf("app.example.com").map(({ name }) => name)).toEqual(["home", "other"]);
-  expect(ring.ownersOf("other.example.com").map(({ name }) => name)).toEqual(["other"]);
+  expect(ring.ownersOf("app.example.com").map(({ key }) => key.name)).toEqual(["home", "other"]);
+  expect(ring.ownersOf("other.example.com").map(({ key }) => key.name)).toEqual(["other"]);
   expect(ring.ownersOf("nobody.example.com")).toEqual([]);
 });
 
@@ -248,18 +248,24 @@ test("a port's owners are the keys that may ask for it, over TCP and UDP, and th
   });
   await create(dataDir, "other", { tunnels: [ssh], ports: [{ from: 6010, to: 6010 }] });
   await ring.refresh();
-  const ownersOf = (name: string) => ring.ownersOf(name).map((key) => key.name);
-  expect(ownersOf("tcp:6000")).toEqual(["home"]);
-  expect(ownersOf("udp:6000")).toEqual(["home"]);
-  expect(ownersOf("udp:6010")).toEqual(["home", "other"]);
-  expect(ownersOf("tcp:2222")).toEqual(["other"]);
-  // The config's first, also where it is the one that only may ask.
-  expect(ownersOf("tcp:2223")).toEqual(["home", "other"]);
-  expect(ownersOf("udp:2222")).toEqual([]);
-  expect(ownersOf("tcp:6011")).toEqual([]);
+  const ownersOf = (kind: "TCP" | "UDP", port: number) =>
+    ring.portOwners(kind, { from: port, to: port }).map(({ key }) => key.name);
+  expect(ownersOf("TCP", 6000)).toEqual(["home"]);
+  // The tunnel at it, and the right to ask for it.
+  expect(ownersOf("UDP", 6000)).toEqual(["home", "home"]);
+  expect(ownersOf("UDP", 6010)).toEqual(["home", "other"]);
+  expect(ownersOf("TCP", 2222)).toEqual(["other"]);
+  expect(ownersOf("TCP", 2223)).toEqual(["other", "home"]);
+  expect(ownersOf("UDP", 2222)).toEqual([]);
+  expect(ownersOf("TCP", 6011)).toEqual([]);
+  expect(ring.portOwners("TCP", { from: 2223, to: 6005 }).map(({ from, to }) => [from, to])).toEqual([
+    [2222, 2223],
+    [2223, 2223],
+    [6000, 6010],
+  ]);
   await revoke(dataDir, "other");
   await ring.refresh();
-  expect(ownersOf("udp:6010")).toEqual(["home"]);
+  expect(ownersOf("UDP", 6010)).toEqual(["home"]);
 });
 
 test("no secret stands in the log", async () => {

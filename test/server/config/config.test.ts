@@ -74,6 +74,8 @@ test("without a file the defaults hold, and an empty file is the same", () => {
       requestsPerVisitor: 12_000,
       sessionsPerKey: 2_000,
       sessionsPerAddress: 4_000,
+      namesPerKey: 4_096,
+      portsPerKey: 2_000,
       streamsPerSession: 16_000,
       unreadBytes: 268_435_456,
       visitorUnreadBytes: 268_435_456,

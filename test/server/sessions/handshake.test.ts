@@ -173,6 +173,25 @@ test("a client with a good key is told that there is no room for its connection,
   expect(await door.answerTo({})).toBe("welcome");
 });
 
+test("a right key that is refused again and again is slowed, and its sessions get their further connections", async () => {
+  const { clock, answerTo, knock } = doorWith();
+  const peer = knock();
+  peer.say([helloWith({})]);
+  await turnsUntil(() => peer.heard.length > 0);
+  const [welcome] = peer.heard;
+  if (welcome?.message !== "welcome") throw new Error("no welcome");
+  const { sessionToken } = welcome.welcome;
+
+  const bad = () => answerTo({ wanted: [wanted("a.b")] });
+  for (let i = 0; i < 60; i++) expect(await bad()).toBe("name_refused");
+  expect(await bad()).toBe("overloaded");
+  expect(await answerTo({})).toBe("overloaded");
+  expect(await answerTo({ sessionToken })).toBe("welcome");
+  expect(await answerTo({}, "203.0.113.8")).toBe("welcome");
+  clock.now += 100;
+  expect(await answerTo({})).toBe("welcome");
+});
+
 test("an address has so many calls that have not been let in; each that is, or that ends, makes room", async () => {
   const { knock } = doorWith({ callsPerAddress: 2 });
   const [first, second] = [knock(), knock()];

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
-import { type Key, type KeyTunnel, namesOf } from "../../../server/access/key-ring.ts";
-import { portOfName, publicNamesOf } from "../../../server/routing/place.ts";
+import type { Key, KeyTunnel } from "../../../server/access/key-ring.ts";
+import { publicNamesOf } from "../../../server/routing/place.ts";
 import { nameTunnels, type NamingRules } from "../../../server/sessions/naming.ts";
-import { namingRules } from "../../support/naming-rules.ts";
+import { namingRules, ownedBy } from "../../support/naming-rules.ts";
 
 const KEYS: Key[] = [
   keyOf("home", ["app.example.org", "*.shop.example.org", "*"]),
@@ -12,7 +12,7 @@ const KEYS: Key[] = [
 ];
 const RULES: NamingRules = namingRules({
   domain: "localhost",
-  ownersOf: (name) => KEYS.filter((key) => namesOf(key).has(name)),
+  ...ownedBy(KEYS),
 });
 
 function keyOf(name: string, hostnames: string[], tunnels: KeyTunnel[] = []): Key {
@@ -98,14 +98,14 @@ describe("a client does not get", () => {
   });
 });
 
+function at(kind: "TCP" | "UDP", port: number): KeyTunnel {
+  return { name: `${kind}${port}`, kind, port, ports: 1, target: "127.0.0.1:1" };
+}
+
 describe("a client that asks for a port", () => {
-  const [home, other] = [KEYS[0]!, KEYS[1]!];
-  const owners: Record<string, Key[]> = {
-    "tcp:2222": [home],
-    "udp:20005": [other],
-    "tcp:443": [other, home],
-  };
-  const rules = namingRules({ ownersOf: (name) => owners[name] ?? [] });
+  const home = keyOf("home", [], [at("TCP", 2222), at("TCP", 443)]);
+  const other = keyOf("other", [], [at("UDP", 20_005), at("TCP", 443)]);
+  const rules = namingRules(ownedBy([other, home]));
   const ask = (kind: "TCP" | "UDP", port: number, ports = 1) => {
     try {
       return nameTunnels(home, "client", [request({ kind, port, ports })], rules).flatMap(publicNamesOf);
@@ -200,14 +200,7 @@ describe("ports", () => {
     [{ name: "ssh", kind: "TCP", port: 2222, ports: 1, target: "127.0.0.1:22" }],
   );
   const LISTED: Key = { ...keyOf("listed", []), ports: [{ from: 6000, to: 6010 }] };
-  const rules = namingRules({
-    ownersOf(name) {
-      const port = portOfName(name)!;
-      const lists = ({ ports = [] }: Key): boolean =>
-        ports.some(({ from, to }) => port >= from && port <= to);
-      return [OWNER, LISTED].filter((key) => namesOf(key).has(name) || lists(key));
-    },
-  });
+  const rules = namingRules(ownedBy([OWNER, LISTED]));
 
   function portsFor(key: Key, more: Partial<TunnelRequest>, of = rules): string {
     try {

@@ -6,8 +6,8 @@ import { Registry } from "../../../server/sessions/registry.ts";
 import { recordingLog } from "../../support/recording-log.ts";
 import { wanted } from "../../support/raw-client.ts";
 import { FakePorts, namingRules } from "../../support/naming-rules.ts";
-import { nameTunnels } from "../../../server/sessions/naming.ts";
 
+const MINUTE_MS = 60_000;
 const HOME = key("home");
 const WORK = key("work");
 
@@ -16,6 +16,7 @@ function key(name: string, hostnames: string[] = []): Key {
 }
 
 function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: number }) {
+  const clock = { now: 0 };
   const { log, lines } = recordingLog();
   const rules = namingRules();
   const registry = new Registry({
@@ -24,9 +25,9 @@ function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: nu
     holdMs: 0,
     log,
     limits: { ...limitOptions.parse({}), ...limits },
-    now: () => 0,
+    now: () => clock.now,
   });
-  const register = (key: Key, subdomain: string, network = "203.0.113.7") => {
+  const register = async (key: Key, subdomain: string, network = "203.0.113.7") => {
     const registration = {
       key,
       clientId: subdomain,
@@ -34,74 +35,88 @@ function registryWith(limits: { sessionsPerKey?: number; sessionsPerAddress?: nu
       maxConnections: 4,
       network,
     };
-    return registry.register(registration, nameTunnels(key, subdomain, registration.wanted, rules));
+    return registry.register(registration, await registry.prepare(registration));
   };
-  return { registry, register, lines };
+  return { clock, registry, register, lines };
 }
 
 function overloaded(option: string) {
   return expect.objectContaining({ code: "overloaded", message: expect.stringContaining(option) }) as Error;
 }
 
-test("a key has so many sessions, and another key has its own", () => {
+test("a key has so many sessions, and another key has its own", async () => {
   const { register } = registryWith({ sessionsPerKey: 2 });
-  register(HOME, "a");
-  register(HOME, "b");
-  expect(() => register(HOME, "c")).toThrow(overloaded("limits.sessions_per_key"));
-  register(WORK, "d");
+  await register(HOME, "a");
+  await register(HOME, "b");
+  await expect(register(HOME, "c")).rejects.toThrow(overloaded("limits.sessions_per_key"));
+  await register(WORK, "d");
 });
 
-test("an address has so many sessions, whatever their keys, and another address has its own", () => {
+test("an address has so many sessions, whatever their keys, and another address has its own", async () => {
   const { register } = registryWith({ sessionsPerAddress: 2 });
-  register(HOME, "a");
-  register(WORK, "b");
-  expect(() => register(WORK, "c")).toThrow(overloaded("limits.sessions_per_address"));
-  register(WORK, "c", "203.0.113.8");
+  await register(HOME, "a");
+  await register(WORK, "b");
+  await expect(register(WORK, "c")).rejects.toThrow(overloaded("limits.sessions_per_address"));
+  await register(WORK, "c", "203.0.113.8");
 });
 
-test("a session that ends makes room for another", () => {
+test("a session that ends makes room for another", async () => {
   const { register } = registryWith({ sessionsPerKey: 1, sessionsPerAddress: 1 });
-  register(HOME, "a").end();
-  register(WORK, "b").end();
-  expect(register(HOME, "c").tunnels.length).toBe(1);
+  (await register(HOME, "a")).end();
+  (await register(WORK, "b")).end();
+  expect((await register(HOME, "c")).tunnels.length).toBe(1);
 });
 
-test("a session that replaces another does not count twice", () => {
+test("a session that replaces another does not count twice", async () => {
   const { register, lines } = registryWith({ sessionsPerKey: 2, sessionsPerAddress: 2 });
-  register(HOME, "a");
-  register(HOME, "b");
-  for (let i = 0; i < 5; i++) register(HOME, "a");
-  expect(() => register(HOME, "c")).toThrow(overloaded("limits.sessions_per_key"));
+  await register(HOME, "a");
+  await register(HOME, "b");
+  for (let i = 0; i < 5; i++) await register(HOME, "a");
+  await expect(register(HOME, "c")).rejects.toThrow(overloaded("limits.sessions_per_key"));
   expect(lines.filter(({ message }) => message === "client offline").length).toBe(5);
 });
 
-test("who is refused for want of room has ended nobody", () => {
+test("who is refused for want of room has ended nobody", async () => {
   const { registry, register, lines } = registryWith({ sessionsPerAddress: 1 });
-  register(HOME, "a");
-  const elsewhere = register(HOME, "b", "203.0.113.8");
-  expect(() => register(HOME, "b")).toThrow(overloaded("limits.sessions_per_address"));
+  await register(HOME, "a");
+  const elsewhere = await register(HOME, "b", "203.0.113.8");
+  await expect(register(HOME, "b")).rejects.toThrow(overloaded("limits.sessions_per_address"));
   expect(registry.find(elsewhere.token, HOME, "b")).toBe(elsewhere);
   expect(lines.filter(({ message }) => message === "client offline")).toEqual([]);
 });
 
-test("a name that is taken, or kept, is another key's only if it is written to that too", () => {
-  const { register, lines } = registryWith({});
+test("a name that is taken, or kept, is another key's only if it is written to that too", async () => {
+  const { clock, register, lines } = registryWith({});
+  clock.now = 11 * MINUTE_MS;
   const refused = expect.objectContaining({ code: "name_refused" }) as Error;
   const successor = key("successor", ["a.example.com"]);
-  register(HOME, "a");
-  expect(() => register(WORK, "a")).toThrow(refused);
-  register(successor, "a");
+  await register(HOME, "a");
+  await expect(register(WORK, "a")).rejects.toThrow(refused);
+  await register(successor, "a");
   expect(lines.filter(({ message }) => message === "client offline")).toHaveLength(1);
   // Nor back again.
-  expect(() => register(HOME, "a")).toThrow(refused);
+  await expect(register(HOME, "a")).rejects.toThrow(refused);
 });
 
-test("a key that is revoked keeps no names", () => {
+test("a key that is revoked keeps no names", async () => {
   const { registry, register } = registryWith({});
-  register(HOME, "gone").end();
-  const session = register(HOME, "live");
+  (await register(HOME, "gone")).end();
+  const session = await register(HOME, "live");
   registry.revoke(new Set([HOME.id]), new TunnelError("key_revoked", "revoked"));
   expect(registry.find(session.token, HOME, "live")).toBeUndefined();
-  register(WORK, "gone");
-  register(WORK, "live");
+  await register(WORK, "gone");
+  await register(WORK, "live");
+});
+
+test("in the first ten minutes a name of another key is refused for now, and later for good", async () => {
+  const { clock, register } = registryWith({});
+  await register(HOME, "a");
+  (await register(HOME, "b")).end();
+  clock.now = 10 * MINUTE_MS;
+  for (const name of ["a", "b"])
+    await expect(register(WORK, name)).rejects.toMatchObject({ code: "name_taken", permanent: false });
+  await register(HOME, "b");
+  clock.now++;
+  for (const name of ["a", "b"])
+    await expect(register(WORK, name)).rejects.toMatchObject({ code: "name_refused", permanent: true });
 });

@@ -22,6 +22,7 @@ function sessionWith(connections: number, { maxStreams = 100 } = {}) {
     keyName: "home",
     clientId: "client",
     tunnels: [],
+    asked: { names: 0, ports: 0 },
     maxConnections: connections,
     network: "203.0.113.7",
     maxStreams,
