@@ -1,5 +1,5 @@
-import { writeSync } from "node:fs";
 import { isatty } from "node:tty";
+import { warnOnStandardError } from "./line-outlet.ts";
 import { LineWriter } from "./line-writer.ts";
 import { boundFields, MAX_TEXT, type LogFields } from "./log-fields.ts";
 import { prettyLine } from "./pretty-line.ts";
@@ -50,17 +50,20 @@ export function createLog({
   const colours = terminal && !env["NO_COLOR"] && env["TERM"] !== "dumb";
   const pretty = logFormat({ format, destination }) === "pretty";
 
-  const lines =
-    typeof destination === "number" ? openWriter(destination, (dropped) => lost(dropped)) : destination;
-  const log = levelsFrom(level, (line) => {
+  const textOf = (line: LogFields): string => {
     const json = JSON.stringify(line);
     // What JSON leaves as it is (C1, direction marks) can stand only inside strings here, where \u stays JSON.
-    lines.write(pretty ? prettyLine(json, colours) : `${printable(json)}\n`);
-  });
-  const lost = (dropped: number): void => {
-    if (dropped > 0) log.warn({ dropped }, "the log could not be written for a while: lines are missing");
+    return pretty ? prettyLine(json, colours) : `${printable(json)}\n`;
   };
-  return log;
+  const missing = (dropped: number): string =>
+    textOf({
+      level: "warn",
+      time: timeNow(),
+      dropped,
+      message: "the log could not keep up: lines are missing here",
+    });
+  const lines = typeof destination === "number" ? openWriter(destination, missing) : destination;
+  return levelsFrom(level, (line) => lines.write(textOf(line)));
 }
 
 /** How a log with these options is written. */
@@ -105,19 +108,13 @@ function timeNow(): string {
   return lastTime;
 }
 
-function openWriter(fd: number, onRecovery: (dropped: number) => void): LineWriter {
-  const writer = new LineWriter(fd, { onFailure: warnOnStandardError, onRecovery });
+function openWriter(fd: number, missing: (dropped: number) => string): LineWriter {
+  const writer = new LineWriter(fd, {
+    missing,
+    onFailure: ({ code, message }) =>
+      warnOnStandardError(`the log cannot be written (${code ?? message}); the program goes on`),
+    onLost: (dropped) => warnOnStandardError(`${dropped} lines of the log are lost: it could not be written`),
+  });
   process.on("exit", () => writer.flushSync());
   return writer;
-}
-
-function warnOnStandardError(error: NodeJS.ErrnoException): void {
-  try {
-    writeSync(
-      2,
-      `warning: the log cannot be written (${error.code ?? error.message}); the program goes on\n`,
-    );
-  } catch {
-    // Standard error is gone as well: nobody is left to tell.
-  }
 }
