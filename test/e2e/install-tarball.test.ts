@@ -1,5 +1,7 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { join } from "node:path";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { InstalledTarball } from "../support/installed-tarball.ts";
 import { namespaceObstacle, Namespaces } from "../support/namespaces.ts";
@@ -10,21 +12,56 @@ import { VERSION } from "../../runtime/version.ts";
 let installed: InstalledTarball;
 beforeAll(async () => {
   installed = await InstalledTarball.install();
-}, 60_000);
+}, 180_000);
 afterAll(() => installed[Symbol.asyncDispose]());
 
 test("the tarball holds what runs and what explains it, and nothing else", () => {
+  const own = installed.files.filter((file) => !file.startsWith("node_modules/"));
   const needed =
-    "dist/server/main.js dist/client/main.js proto/tunnel.proto package.json LICENSE README.md config.example.yaml " +
+    "dist/server/main.js dist/client/main.js proto/tunnel.proto package.json npm-shrinkwrap.json LICENSE README.md config.example.yaml " +
     "deploy/systemd/tunnel-server.service deploy/systemd/tunnel-client.service";
-  expect(installed.files).toEqual(expect.arrayContaining(needed.split(" ")));
-  const odd = installed.files.filter(
-    (file) => !/^(dist|proto|deploy|docs)\/|^[\w.]+\.(md|yaml|json)$|^LICENSE$/.test(file),
+  expect(own).toEqual(expect.arrayContaining(needed.split(" ")));
+  const odd = own.filter(
+    (file) => !/^(dist|proto|deploy|docs)\/|^[\w.-]+\.(md|yaml|json)$|^LICENSE$/.test(file),
   );
   expect(odd).toEqual([]);
-  expect(
-    installed.files.filter((file) => /test|demo|\.pem|\.key$|keys\.json|\.env|node_modules/.test(file)),
-  ).toEqual([]);
+  expect(own.filter((file) => /test|demo|\.pem|\.key$|keys\.json|\.env/.test(file))).toEqual([]);
+});
+
+interface Locked {
+  version: string;
+  dev?: boolean;
+  integrity?: string;
+  resolved?: string;
+}
+
+/** By path below the package. */
+function lockedPackages(): [string, Locked][] {
+  const { packages } = JSON.parse(readFileSync("npm-shrinkwrap.json", "utf8")) as {
+    packages: Record<string, Locked>;
+  };
+  return Object.entries(packages).filter(([path]) => path !== "");
+}
+
+test("without a registry every dependency is installed in the very version that is locked, and none that only development needs", () => {
+  const paths = readdirSync(installed.root, { recursive: true, encoding: "utf8" });
+  const found = paths.flatMap((path) => {
+    const [, directory] = /^((?:.*\/)?node_modules\/(?:@[^/]+\/)?[^/]+)\/package\.json$/.exec(path) ?? [];
+    if (directory === undefined) return [];
+    const { version } = JSON.parse(readFileSync(join(installed.root, path), "utf8")) as { version: string };
+    return [[directory, version]];
+  });
+  const locked = lockedPackages().filter(([, { dev }]) => !dev);
+  expect(Object.fromEntries(found)).toEqual(
+    Object.fromEntries(locked.map(([path, { version }]) => [path, version])),
+  );
+});
+
+test("each locked package is held by its hash, wherever it is downloaded from", () => {
+  for (const [path, { integrity, resolved }] of lockedPackages()) {
+    expect(integrity, path).toMatch(/^sha512-/);
+    expect(resolved, path).toBeUndefined();
+  }
 });
 
 test.each(["tunnel-server", "tunnel-client"])("%s says its version and its options", async (command) => {

@@ -16,15 +16,18 @@ const NOBODY = process.getuid?.() === 0 && canRunNode(65_534) ? { uid: 65_534, g
 export class InstalledTarball implements AsyncDisposable {
   /** What the tarball holds, as paths in the package. */
   readonly files: readonly string[];
+  /** Where the package is. */
+  readonly root: string;
   readonly #directory: string;
   readonly #started: Shell[] = [];
 
   private constructor(directory: string, files: readonly string[]) {
     this.#directory = directory;
     this.files = files;
+    this.root = join(directory, "lib/node_modules/culvert");
   }
 
-  /** Packs what is built in dist/, and installs it. */
+  /** Packs what is built in dist/, and installs it on a machine that has no registry, and nothing of one. */
   static async install(): Promise<InstalledTarball> {
     const directory = await mkdtemp(join(tmpdir(), "culvert-install-"));
     await chmod(directory, 0o755);
@@ -32,8 +35,10 @@ export class InstalledTarball implements AsyncDisposable {
     const { stdout } = await run("npm", pack, { cwd: ROOT });
     const [packed] = JSON.parse(stdout) as [{ filename: string; files: { path: string }[] }];
     const tarball = join(directory, packed.filename);
-    const options = ["--prefer-offline", "--no-audit", "--no-fund", "--loglevel", "error"];
+    const cache = join(directory, "cache");
+    const options = ["--offline", "--cache", cache, "--no-audit", "--no-fund", "--loglevel", "error"];
     await run("npm", ["install", "-g", "--prefix", directory, ...options, tarball], { cwd: directory });
+    await rm(cache, { recursive: true });
     return new InstalledTarball(
       directory,
       packed.files.map(({ path }) => path),
