@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Option } from "commander";
+import { keepBufferBlocksSmall } from "../runtime/buffer-pool.ts";
 import { newProgram, parsedBy, runProgram, runWithLog } from "../runtime/command-line.ts";
 import { letHeapGrow } from "../runtime/heap-growth.ts";
 import type { Log } from "../runtime/log.ts";
@@ -60,6 +61,7 @@ function run(flags: ClientFlags): Promise<void> {
 
 async function serve(flags: ClientFlags, log: Log): Promise<void> {
   letHeapGrow();
+  keepBufferBlocksSmall();
   const { settings, dataDir, warnings } = clientSettings(flags, process.env);
   for (const warning of warnings) log.warn(warning);
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { Option, type Command } from "commander";
+import { keepBufferBlocksSmall } from "../runtime/buffer-pool.ts";
 import { newProgram, parsedBy, runProgram, runWithLog } from "../runtime/command-line.ts";
 import { letHeapGrow } from "../runtime/heap-growth.ts";
 import type { Log } from "../runtime/log.ts";
@@ -49,6 +50,7 @@ function run(options: RunOptions): Promise<void> {
 
 async function serve(options: RunOptions, log: Log): Promise<void> {
   letHeapGrow();
+  keepBufferBlocksSmall();
   const { config, warnings } = loadServerConfig(options.config, process.env, { dataDir: options.dataDir });
   if (options.httpListen) config.http.listen = options.httpListen;
   if (options.grpcListen) config.grpc.listen = options.grpcListen;

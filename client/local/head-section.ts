@@ -72,8 +72,8 @@ export class HeadSection {
   #keep(chunk: Buffer, from: number, to: number): void {
     const bytes = this.#keptBytes + to - from;
     if (bytes > this.#kept.length) {
-      // Room for twice as much, so that what comes byte by byte is not copied for each.
-      const larger = Buffer.allocUnsafe(Math.max(1024, 2 * bytes));
+      // Room for twice as much, so that what comes byte by byte is not copied for each; on its own, since it may stay for long.
+      const larger = Buffer.allocUnsafeSlow(Math.max(1024, 2 * bytes));
       this.#kept.copy(larger, 0, 0, this.#keptBytes);
       this.#kept = larger;
     }

@@ -13,7 +13,7 @@ const SHARED = Buffer.allocUnsafeSlow(READ_BYTES);
  * have a few hundred bytes. Behind a large read a connection has a buffer of its own, which can be handed on; one that waits
  * for an answer, as thousands may, has none.
  *
- * @param received is given bytes to keep
+ * @param received is given bytes to keep, which take not much more memory than they are (runtime/buffer-pool.ts)
  */
 export function readingInPlace(received: (bytes: Buffer) => void): OnReadOpts {
   let buffer = SHARED;

@@ -1,5 +1,13 @@
-import { expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { readingInPlace } from "../../../client/local/read-buffer.ts";
+import { keepBufferBlocksSmall } from "../../../runtime/buffer-pool.ts";
+
+beforeAll(() => {
+  const { poolSize } = Buffer;
+  // As the program does; the block in use is used up first.
+  keepBufferBlocksSmall();
+  for (let bytes = 0; bytes < poolSize; bytes += 1024) Buffer.allocUnsafe(1024);
+});
 
 /** Reads as a socket does: each piece into the buffer that it has been given last. */
 class Reader {

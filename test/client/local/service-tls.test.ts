@@ -294,7 +294,7 @@ test("a service that turns up with another certificate is refused, though a sess
   expect((await failure(local, { method: "POST", body: "x" })).detail).toContain(NOT_TRUSTED);
 });
 
-test.each<[string, (socket: Socket) => void, string, string]>([
+test.each<[string, (socket: Socket) => void, string, string | RegExp]>([
   [
     "answers in plain HTTP",
     (socket) => socket.once("data", () => socket.end("HTTP/1.1 400 Bad Request\r\n\r\n")),
@@ -323,14 +323,15 @@ test.each<[string, (socket: Socket) => void, string, string]>([
     "objects",
     (socket) => socket.once("data", () => socket.end(Buffer.from([0x15, 3, 3, 0, 2, 2, 40]))),
     "UNREACHABLE",
-    "does not agree on TLS: sslv3 alert handshake failure",
+    // OpenSSL 3.0 says the first, later ones the second.
+    /does not agree on TLS: ssl(v3|\/tls) alert handshake failure/,
   ],
 ])("a service behind https:// that %s is said to", async (_, serve, code, words) => {
   await using plain = await startPlain(serve);
   const failed = await failure(tlsServiceAt(plain.port));
   expect(failed.failure).toBe(code);
   expect(failed.detail).toContain(`https://127.0.0.1:${plain.port}`);
-  expect(failed.detail).toContain(words);
+  expect(failed.detail).toMatch(words);
 });
 
 test.each<[string, object, string]>([
