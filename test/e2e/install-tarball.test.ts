@@ -58,10 +58,11 @@ test("without a registry every dependency is installed in the very version that 
 });
 
 test("each locked package is held by its hash, wherever it is downloaded from", () => {
-  for (const [path, { integrity, resolved }] of lockedPackages()) {
-    expect(integrity, path).toMatch(/^sha512-/);
-    expect(resolved, path).toBeUndefined();
-  }
+  const packages = lockedPackages();
+  const held = packages.filter(
+    ([, { integrity, resolved }]) => integrity?.startsWith("sha512-") && resolved === undefined,
+  );
+  expect(held).toEqual(packages);
 });
 
 test.each(["tunnel-server", "tunnel-client"])("%s says its version and its options", async (command) => {

@@ -1,5 +1,7 @@
+import { spawnSync } from "node:child_process";
 import { beforeAll, expect, test } from "vitest";
 import { keepBufferBlocksSmall } from "../../runtime/buffer-pool.ts";
+import { CLIENT, SERVER } from "../support/processes.ts";
 
 beforeAll(() => {
   const { poolSize } = Buffer;
@@ -24,4 +26,17 @@ test.each(MAKING)("%s keeps not much more in memory than itself", (_, make) => {
     expect(made.length).toBe(length);
     expect(made.buffer.byteLength).toBeLessThanOrEqual(length < 4096 ? 8192 : length);
   }
+});
+
+/** As Node 24 begins. */
+const LARGE_BLOCKS =
+  'data:text/javascript,Buffer.poolSize = 65536; process.on("exit", () => console.error(`blocks of ${Buffer.poolSize}`))';
+
+test.each([
+  ["server", SERVER, "--config"],
+  ["client", CLIENT, "--key-file"],
+])("the %s sets it before anything else", (_, program, option) => {
+  const args = ["--import", LARGE_BLOCKS, program, option, "/nowhere"];
+  const { stderr } = spawnSync(process.execPath, args, { encoding: "utf8" });
+  expect(stderr).toContain("blocks of 8192");
 });
