@@ -13,7 +13,8 @@ export class EarliestTimer {
     if (atMs >= this.#atMs) return;
     clearTimeout(this.#timer);
     this.#atMs = atMs;
-    this.#timer = setTimeout(this.#onTime, Math.ceil(atMs - performance.now()));
+    // It may be past by now, of which Node 24 warns.
+    this.#timer = setTimeout(this.#onTime, Math.max(0, Math.ceil(atMs - performance.now())));
     this.#timer.unref();
   }
 

@@ -189,7 +189,8 @@ export class Bandwidth {
     if (this.#timer && this.#wakeAtMs <= wakeAtMs) return;
     clearTimeout(this.#timer);
     this.#wakeAtMs = wakeAtMs;
-    this.#timer = setTimeout(this.#wake, Math.ceil(wakeAtMs - performance.now()));
+    // On a busy machine it may be past, of which Node 24 warns.
+    this.#timer = setTimeout(this.#wake, Math.max(0, Math.ceil(wakeAtMs - performance.now())));
   }
 }
 
