@@ -222,7 +222,7 @@ describe("names that lead elsewhere in a file system", () => {
 
   acceptance("make no key", async ({ tunnel }) => {
     const before = await readdir(tunnel.directory, { recursive: true });
-    for (const name of ["../x", "a/b", "", "__proto__/x"]) {
+    for (const name of ["../culvert-escaped", "a/b", "", "__proto__/x"]) {
       const args = [
         "key",
         "create",
@@ -238,7 +238,7 @@ describe("names that lead elsewhere in a file system", () => {
       expect(output).not.toContain("culvert_");
     }
     expect(await readdir(tunnel.directory, { recursive: true })).toEqual(before);
-    expect(await readdir(join(tunnel.directory, ".."))).not.toContain("x");
+    expect(await readdir(join(tunnel.directory, ".."))).not.toContain("culvert-escaped");
   });
 });
 
