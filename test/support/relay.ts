@@ -104,7 +104,7 @@ class DelayedWay {
       this.#waiting.shift();
       next.deed();
       this.#wait();
-    }, next.dueMs - performance.now());
+    }, Math.max(0, next.dueMs - performance.now()));
   }
 }
 
