@@ -58,6 +58,8 @@ export class TunnelClient {
   readonly #names = new NameLookup();
   readonly #stopping = new AbortController();
   #session: ClientSession | undefined;
+  /** Why the client is offline, as it was said last. */
+  #saidReason: string | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -69,8 +71,9 @@ export class TunnelClient {
    * @throws TunnelError a permanent one; all others are logged, and tried again
    */
   async run(signal: AbortSignal): Promise<void> {
-    const { log } = this.#options;
+    const { log, server } = this.#options;
     const ended = AbortSignal.any([signal, this.#stopping.signal]);
+    log.info(reachedAt(server), "connecting");
     while (!ended.aborted) {
       try {
         await this.#runSession(signal);
@@ -78,7 +81,7 @@ export class TunnelClient {
         if (ended.aborted) break;
         if (!(error instanceof TunnelError) || error.permanent) throw error;
         const retryMs = this.#backoff.next();
-        log.warn({ reason: error.message, code: error.code, retryMs }, "offline; trying again");
+        this.#sayOffline(error, retryMs);
         await this.#backoff.wait(retryMs, ended);
       }
     }
@@ -88,6 +91,14 @@ export class TunnelClient {
   async stop(graceMs: number): Promise<void> {
     this.#stopping.abort();
     await this.#session?.stop(graceMs);
+  }
+
+  /** A reason that has been said since the client was online is not said again. */
+  #sayOffline({ message, code }: TunnelError, retryMs: number): void {
+    const reason = message === this.#saidReason ? undefined : message;
+    this.#saidReason = message;
+    const retrySeconds = Math.round(retryMs / 100) / 10;
+    this.#options.log.warn({ reason, code, retrySeconds }, "offline; trying again");
   }
 
   async #runSession(signal: AbortSignal): Promise<void> {
@@ -110,14 +121,8 @@ export class TunnelClient {
       names: this.#names,
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
-        log.info(
-          {
-            server: formatAddress(addressOf(server)),
-            proxy: server.proxy && formatAddress(server.proxy),
-            version: welcome.version,
-          },
-          "online",
-        );
+        this.#saidReason = undefined;
+        log.info({ ...reachedAt(server), version: welcome.version }, "online");
         served.replace(welcome.tunnels);
       },
       onTunnels: (changed) => served.replace(changed),
@@ -170,6 +175,14 @@ function toRequest(tunnel: WantedTunnel): TunnelRequest {
     port: tunnel.port ?? 0,
     ports: tunnel.ports ?? 0,
     proxyProtocol: tunnel.proxyProtocol ?? 0,
+  };
+}
+
+/** For the log. */
+function reachedAt(server: ServerAddress): { server: string; proxy: string | undefined } {
+  return {
+    server: formatAddress(addressOf(server)),
+    proxy: server.proxy && formatAddress(server.proxy),
   };
 }
 

@@ -16,9 +16,11 @@ export const PROXY_PROTOCOLS = { v1: 1, v2: 2 } as const;
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
 const SUBDOMAIN = /^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?$/i;
 
-const name = option('expected a name such as "web", of letters, digits, ".", "_" and "-"', (text) =>
-  NAME.test(text) ? text : undefined,
-).optional();
+export const nameOption = option(
+  'expected a name such as "web", of letters, digits, ".", "_" and "-"',
+  (text) => (NAME.test(text) ? text : undefined),
+);
+const name = nameOption.optional();
 
 /** Of what is found by a hostname. */
 const hostOptions = {

@@ -6,7 +6,7 @@ import { readTargetTls } from "../link/target-tls.ts";
 import { usageError } from "../runtime/command-error.ts";
 import type { WantedTunnel } from "./client.ts";
 import { targetOptions } from "./target-options.ts";
-import { PROXY_PROTOCOLS } from "./tunnel-options.ts";
+import { nameOption, PROXY_PROTOCOLS } from "./tunnel-options.ts";
 import { portsProblem, wantedPorts } from "./wanted-ports.ts";
 
 /** What a tunnel's command is for, and the argument behind it. */
@@ -35,13 +35,20 @@ export interface TunnelFlags {
  * @throws CommandError
  */
 export function typedTunnel({ kind, target }: TypedTarget, flags: TunnelFlags): WantedTunnel {
-  const { name, port } = flags;
+  const { port } = flags;
+  const name = checkedName(flags.name);
   if (kind === "HTTP") return { kind, name, ...oneHostname(flags), ...httpTarget(target, flags) };
   const proxyProtocol = flags.proxyProtocol && PROXY_PROTOCOLS[flags.proxyProtocol];
   if (kind === "TLS") return { kind, name, target, ...oneHostname(flags), proxyProtocol };
   const problem = port && portsProblem(target, port);
   if (problem) throw usageError(`--port: ${problem}`);
   return { kind, name, ...wantedPorts(target, port), proxyProtocol };
+}
+
+function checkedName(name: string | undefined): string | undefined {
+  const { error } = nameOption.optional().safeParse(name);
+  if (error) throw usageError(`--name: ${error.issues[0]!.message}`);
+  return name;
 }
 
 function oneHostname({ subdomain, hostname }: TunnelFlags): Pick<WantedTunnel, "subdomain" | "hostname"> {

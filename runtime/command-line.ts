@@ -16,8 +16,17 @@ export function newProgram(name: string, description: string): Command {
     .helpOption("--help", "print this help")
     .helpCommand(false)
     .enablePositionalOptions()
+    .configureOutput({ outputError: (text, write) => write(withoutSecrets(text)) })
     .showHelpAfterError(`(${name} --help lists the options)`)
     .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : USAGE_EXIT_CODE));
+}
+
+/** What commander quotes of a command line may be a key, or a password in a URL, behind an option that is misspelt. */
+function withoutSecrets(text: string): string {
+  return text
+    .replace(/(unknown option '-[^=']*=)[^]*?'/, "$1******'")
+    .replace(/culvert_\w+/g, "culvert_******")
+    .replace(/\/\/[^/@\s']*@/g, "//******@");
 }
 
 /** Reads the command line and runs what it says; an error ends up as one message and an exit code. */

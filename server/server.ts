@@ -73,6 +73,11 @@ export async function startServer(
       publicUrl: (place) => publicUrl(place, config, { http: edge.address.port, tls: tls?.port ?? 0 }),
       freePorts: (kind) => (kind === "TCP" ? config.tcp.ports : config.udp.ports),
       hasTls: config.tls !== undefined,
+      ownPorts: () => [
+        { option: "http.listen", port: edge.address.port },
+        { option: "grpc.listen", port: grpc.port },
+        ...(tls ? [{ option: "tls.listen", port: tls.port }] : []),
+      ],
     },
     limits: config.limits,
     opener: boundedPorts(descriptors.ports, {

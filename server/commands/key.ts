@@ -10,7 +10,7 @@ import { configKeyId, configKeySecret } from "../access/config-key.ts";
 import { createKey } from "../access/create-key.ts";
 import type { ServerConfig } from "../config/config.ts";
 import { readOwnPin } from "../grpc/certificate.ts";
-import { formatPortRange, type Place, type PortPlace } from "../routing/place.ts";
+import { formatPortRange, type OwnPort, ownPortAmong, type Place } from "../routing/place.ts";
 import { isName, keyFileIn, readKeyFile, updateKeyFile } from "../store/key-file.ts";
 import { CommandError } from "../../runtime/command-error.ts";
 import { addressForKeys } from "./key-address.ts";
@@ -277,9 +277,8 @@ function checkReachable(tunnel: Place & { name: string }, config: ServerConfig):
   }
   if (!("port" in tunnel)) return;
   if (tunnel.port > 0) {
-    const listener = tunnel.kind === "TCP" && listenerWithin(tunnel, config);
-    if (listener)
-      throw fail(`port ${listener.port} is the server's own (${listener.option}): choose another.`);
+    const own = ownPortAmong(tunnel, ownPortsOf(config));
+    if (own) throw fail(`port ${own.port} is the server's own (${own.option}): choose another.`);
     return;
   }
   const { ports } = tunnel.kind === "TCP" ? tcp : udp;
@@ -290,16 +289,12 @@ function checkReachable(tunnel: Place & { name: string }, config: ServerConfig):
   }
 }
 
-/** Which of the server's own ports is among those of a tunnel. */
-function listenerWithin(
-  { port, ports }: PortPlace,
-  { http, grpc, tls }: ServerConfig,
-): { option: string; port: number } | undefined {
+function ownPortsOf({ http, grpc, tls }: ServerConfig): OwnPort[] {
   return [
     { option: "http.listen", port: http.listen.port },
     { option: "grpc.listen", port: grpc.listen.port },
     ...(tls ? [{ option: "tls.listen", port: tls.listen.port }] : []),
-  ].find((listener) => listener.port >= port && listener.port < port + ports);
+  ];
 }
 
 function checkName(name: string): void {

@@ -108,3 +108,15 @@ export function placeInWords(place: Place): string {
   if (port === 0) return ports === 1 ? "any free port" : `any ${ports} free ports`;
   return ports === 1 ? `port ${port}` : `ports ${port}-${port + ports - 1}`;
 }
+
+/** A port that the server listens on by itself. */
+export interface OwnPort {
+  /** That sets it, such as `grpc.listen`. */
+  option: string;
+  port: number;
+}
+
+/** Which of the server's own ports is among those of a place. */
+export function ownPortAmong({ kind, port, ports }: PortPlace, own: readonly OwnPort[]): OwnPort | undefined {
+  return kind === "TCP" ? own.find((each) => each.port >= port && each.port < port + ports) : undefined;
+}

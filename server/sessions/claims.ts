@@ -313,8 +313,5 @@ function opener(
   portOffset: number,
 ): Route["open"] {
   return ({ requestId, visitor, head, end, visitorConnection }, handler) =>
-    session.open(
-      { tunnel: id, kind, requestId, visitor, head, end, portOffset, visitorConnection },
-      handler,
-    );
+    session.open({ tunnel: id, kind, requestId, visitor, head, end, portOffset, visitorConnection }, handler);
 }

@@ -14,7 +14,15 @@ import {
   splitHostPort,
   wildcardsOver,
 } from "../routing/hostname.ts";
-import { hostName, type Place, portName, type PortKind, type PortPlace } from "../routing/place.ts";
+import {
+  hostName,
+  type OwnPort,
+  ownPortAmong,
+  type Place,
+  portName,
+  type PortKind,
+  type PortPlace,
+} from "../routing/place.ts";
 import type { ProxyProtocol, TunnelLimits } from "../routing/route.ts";
 
 /** A client may have the server wait longer than its own limit, within what a connection can be expected to last. */
@@ -48,6 +56,8 @@ export interface NamingRules {
   freePorts(kind: PortKind): PortRange | undefined;
   /** Whether visitors arrive over TLS, by hostname. */
   readonly hasTls: boolean;
+  /** Where the server itself listens, over TCP. */
+  ownPorts(): readonly OwnPort[];
 }
 
 /**
@@ -66,8 +76,14 @@ export function nameTunnels(
   const tunnels =
     wanted.length === 0 ? mappedTunnels(key, rules) : wantedTunnels(key, clientId, wanted, rules);
   const twice = nameGivenTwice(tunnels);
-  if (twice === undefined) return tunnels;
-  throw refused(`The name ${twice} is asked for twice. Give each tunnel its own name.`);
+  if (twice !== undefined) {
+    throw refused(`The name ${twice} is asked for twice. Give each tunnel its own name.`);
+  }
+  for (const tunnel of tunnels) {
+    const own = "port" in tunnel && ownPortAmong(tunnel, rules.ownPorts());
+    if (own) throw refused(`The TCP port ${own.port} is the server's own (${own.option}). Choose another.`);
+  }
+  return tunnels;
 }
 
 function nameGivenTwice(places: readonly Place[]): string | undefined {

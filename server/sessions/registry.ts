@@ -141,7 +141,7 @@ export class Registry {
       session.end(
         new TunnelError(
           "replaced",
-          "Another client has taken over these tunnels with a key that owns them too. Run one client for each, or ask for other names.",
+          `Another client has taken over these tunnels with ${session.keyId === key.id ? "the same key" : "a key that owns them too"}. Run one client for each, or ask for other names.`,
         ),
       );
     }

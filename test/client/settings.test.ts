@@ -151,6 +151,8 @@ test.each<[string, Partial<ClientFlags>, string]>([
   ["3000", { hostHeader: "a:b" }, "--host-header: expected a name"],
   ["3000", { hostHeader: "[::1" }, "--host-header: expected a name"],
   ["3000", { hostHeader: "a\r\nX: y" }, "--host-header: expected a name"],
+  ["3000", { name: "a b" }, '--name: expected a name such as "web"'],
+  ["3000", { name: "n".repeat(64) }, '--name: expected a name such as "web"'],
   ["3000", { timeoutMs: "0" }, "--timeout-ms: expected a whole number of milliseconds from 1 to 86400000"],
   ["3000", { timeoutMs: "1e3" }, "--timeout-ms: expected a whole number of milliseconds"],
   ["3000", { timeoutMs: "86400001" }, "--timeout-ms: expected a whole number of milliseconds"],

@@ -34,7 +34,7 @@ describe.skipIf(!hasSystemd)(`the systemd units of an installed package${skipped
     const quietly = ["--omit=dev", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund"];
     await run("npm", ["install", "--global", "--prefix", prefix, ...quietly, join(directory, filename)]);
     units = join(directory, "units");
-    await cp(join(prefix, "lib/node_modules/culvert/deploy/systemd"), units, { recursive: true });
+    await cp(join(prefix, "lib/node_modules/culvert-tunnel/deploy/systemd"), units, { recursive: true });
     for (const unit of UNITS) {
       const text = await readFile(join(units, unit), "utf8");
       await writeFile(join(units, unit), text.replace(/^ExecStart=/m, `ExecStart=${join(prefix, "bin")}/`));

@@ -171,7 +171,7 @@ describe("a client ends", () => {
     await using second = await startClient(args);
     await second.logged("serving");
     expect((await first.exited).code).toBe(5);
-    expect(first.output()).toContain("Another client has taken over");
+    expect(first.output()).toContain("Another client has taken over these tunnels with the same key.");
     expect((await server.visit("/")).text).toBe("served");
     expect(second.child.exitCode).toBeNull();
   });
@@ -246,6 +246,15 @@ describe("a client ends", () => {
       code: "key_malformed",
       message: expect.stringContaining("this is not an access key"),
     });
+  });
+
+  test("with 2 where an option is misspelt, whose value is not shown", async () => {
+    for (const arg of [`--kye=${token}`, "--prxoy=http://clerk:hunter2@192.0.2.1"]) {
+      const { code, output } = await outcome([arg]);
+      expect(code).toBe(2);
+      expect(output).toContain(`unknown option '${arg.split("=")[0]}=******'`);
+      expect(output).not.toMatch(/hunter2|culvert_\w{20}/);
+    }
   });
 
   test("with 2 where HTTPS_PROXY or --proxy names no HTTP proxy, whose password is not shown", async () => {

@@ -24,7 +24,7 @@ export class InstalledTarball implements AsyncDisposable {
   private constructor(directory: string, files: readonly string[]) {
     this.#directory = directory;
     this.files = files;
-    this.root = join(directory, "lib/node_modules/culvert");
+    this.root = join(directory, "lib/node_modules/culvert-tunnel");
   }
 
   /** Packs what is built in dist/, and installs it on a machine that has no registry, and nothing of one. */

@@ -15,6 +15,7 @@ export function namingRules(more: Partial<NamingRules> = {}): NamingRules {
         : `http://${place.hostname}/`,
     freePorts: () => ({ from: 20_000, to: 20_009 }),
     hasTls: true,
+    ownPorts: () => [],
     ...more,
   };
 }

@@ -100,11 +100,14 @@ class DelayedWay {
   #wait(): void {
     const [next] = this.#waiting;
     if (!next) return;
-    setTimeout(() => {
-      this.#waiting.shift();
-      next.deed();
-      this.#wait();
-    }, Math.max(0, next.dueMs - performance.now()));
+    setTimeout(
+      () => {
+        this.#waiting.shift();
+        next.deed();
+        this.#wait();
+      },
+      Math.max(0, next.dueMs - performance.now()),
+    );
   }
 }
 

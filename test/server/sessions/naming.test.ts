@@ -272,3 +272,17 @@ test("a kind that this server does not know is refused", () => {
     "no tunnels of the kind 9",
   );
 });
+
+test("the server's own ports are nobody's, whoever maps or asks for them", () => {
+  const home: Key = { ...keyOf("home", []), ports: [{ from: 6990, to: 7010 }] };
+  const rules = namingRules({ ...ownedBy([home]), ownPorts: () => [{ option: "grpc.listen", port: 7000 }] });
+  const asked = (kind: "TCP" | "UDP", port: number, ports: number) =>
+    nameTunnels(home, "client", [request({ kind, port, ports })], rules);
+  expect(() => asked("TCP", 6995, 10)).toThrow("The TCP port 7000 is the server's own (grpc.listen).");
+  expect(asked("TCP", 7001, 2)).toHaveLength(1);
+  expect(asked("UDP", 7000, 1)).toHaveLength(1);
+  const ssh: KeyTunnel = { name: "ssh", kind: "TCP", port: 7000, ports: 1, target: "127.0.0.1:22" };
+  expect(() => nameTunnels(keyOf("office", [], [ssh]), "client", [], rules)).toThrow(
+    "is the server's own (grpc.listen)",
+  );
+});
