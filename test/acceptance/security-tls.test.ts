@@ -178,13 +178,16 @@ describe.concurrent("a key with a pin is not said to", () => {
   test("a server without TLS", async () => {
     await using fake = await FakeServer.start();
     await using tried = await startClient(fake.port, { pin: pin() });
-    expect(await outcome(fake, tried)).toEqual(refusedFor(/does not speak TLS/));
+    expect(await outcome(fake, tried)).toEqual(
+      refusedFor(/answers, but not with TLS|closes the connection when TLS begins/),
+    );
   });
 
   test("a server without TLS, even if its user says --plaintext", async () => {
     await using fake = await FakeServer.start();
     await using tried = await startClient(fake.port, { pin: pin(), args: ["--plaintext"] });
-    expect(await complaint(tried)).toMatch(/leave out --plaintext/);
+    expect((await tried.client.exited).code).toBe(2);
+    expect(tried.client.output()).toMatch(/--plaintext: the access key carries the pin/);
     expect(fake.heard).toEqual([]);
   });
 
@@ -196,7 +199,7 @@ describe.concurrent("a key with a pin is not said to", () => {
   ] as const)("%s", async ([, answer]) => {
     await using fake = await FakeServer.start({ answer });
     await using tried = await startClient(fake.port, { pin: pin() });
-    expect(await outcome(fake, tried)).toEqual(refusedFor(/does not speak TLS|cannot be connected|answers/));
+    expect(await outcome(fake, tried)).toEqual(refusedFor(/answers, but not with TLS|cannot be connected/));
   });
 
   test("nobody but the server that has it, expired and made out to another name as it is", async () => {
@@ -251,7 +254,11 @@ describe.concurrent("a key without a pin is not said to a server", () => {
       /not trusted/,
     ],
     ["that has signed for itself", () => makeCertificate(), /not trusted/],
-    ["without TLS", () => Promise.resolve({ cert: "", key: "" }), /does not speak TLS/],
+    [
+      "without TLS",
+      () => Promise.resolve({ cert: "", key: "" }),
+      /answers, but not with TLS|closes the connection when TLS begins/,
+    ],
   ])("%s", async ([, make, words]) => {
     const made = await make();
     await using fake = await FakeServer.start(made.cert === "" ? {} : { identity: made });

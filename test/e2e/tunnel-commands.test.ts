@@ -75,7 +75,7 @@ test("`tcp PORT` serves it at a free port, and at the same one the next time", a
     await using client = startClientProcess(ends, args);
     const { url, target, port } = await served(client);
     expect(url).toBe(`tcp://localhost:${port}`);
-    expect(target).toBe(`127.0.0.1:${echo.port}`);
+    expect(target).toBe(`localhost:${echo.port}`);
     expect(await hear(port, "hello")).toBe("service: hello");
     ports.push(port);
     client.kill("SIGTERM");
@@ -94,7 +94,7 @@ test("`tcp FROM-TO` serves as many ports in a row, by number with --port, each a
   const client = startClientProcess(ends, ["tcp", range]);
   const { url, target, port } = await served(client);
   expect(url).toBe(`tcp://localhost:${port}-${port + 1}`);
-  expect(target).toBe(`127.0.0.1:${range}`);
+  expect(target).toBe(`localhost:${range}`);
   expect(await hear(port, "a")).toBe("first: a");
   expect(await hear(port + 1, "b")).toBe("second: b");
   client.kill("SIGTERM");
@@ -169,12 +169,12 @@ tunnels:
   const game = await served(client, 3);
   expect(web).toMatchObject({
     url: `http://web.localhost:${server.httpPort}/`,
-    target: `127.0.0.1:${echo.port}`,
+    target: `localhost:${echo.port}`,
   });
   expect(ssh).toMatchObject({ url: `tcp://localhost:${ssh.port}`, target: `localhost:${echo.port}` });
   expect(game).toMatchObject({
     url: `udp://localhost:${game.port}-${game.port + 1}`,
-    target: "127.0.0.1:27015-27016",
+    target: "localhost:27015-27016",
   });
   expect(await hear(ssh.port, "hello")).toBe("service: hello");
 });

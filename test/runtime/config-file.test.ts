@@ -57,7 +57,7 @@ function problemsOf(text: string | Uint8Array, env: NodeJS.ProcessEnv = {}): str
 test("a file is read with its defaults", () => {
   expect(read("http: { port: 1 }\ntarget: 3000\nnames: [a, b]\n")).toEqual({
     http: { port: 1, host: "localhost" },
-    target: { host: "127.0.0.1", port: 3000 },
+    target: { host: "localhost", port: 3000 },
     names: ["a", "b"],
   });
 });
