@@ -26,6 +26,8 @@ export interface Route {
   key: string;
   /** What the local service gets as Host; if left out, what the visitor sent. */
   hostHeader?: string | undefined;
+  /** By which the local service gets requests; `http` if left out. */
+  scheme?: "http" | "https" | undefined;
   /** How long an answer's head may take; if left out, the edge's own limit. */
   timeoutMs?: number | undefined;
   proxyProtocol?: ProxyProtocol | undefined;

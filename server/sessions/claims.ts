@@ -272,6 +272,7 @@ function claimOf(session: Session, tunnel: SessionTunnel): Claim {
     keyId: session.keyId,
     clientId: session.clientId,
     hostHeader: tunnel.hostHeader,
+    scheme: tunnel.scheme,
     timeoutMs: tunnel.timeoutMs,
     proxyProtocol: tunnel.proxyProtocol,
     limits: tunnel.limits,

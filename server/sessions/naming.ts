@@ -36,6 +36,8 @@ export type SessionTunnel = Omit<Tunnel, "kind" | "ports"> &
   Place & {
     /** What the local service gets as Host; if left out, what the visitor sent. */
     hostHeader?: string | undefined;
+    /** By which the local service gets requests; `http` if left out. */
+    scheme?: "https" | undefined;
     timeoutMs?: number | undefined;
     proxyProtocol?: ProxyProtocol | undefined;
     limits?: TunnelLimits | undefined;
@@ -118,6 +120,7 @@ function mappedTunnels(key: Key, rules: NamingRules): SessionTunnel[] {
     url: rules.publicUrl(tunnel),
     ...tunnel,
     hostHeader: hostHeaderOf(tunnel.hostHeader, tunnel.target),
+    scheme: schemeOf(tunnel.target),
   }));
 }
 
@@ -145,6 +148,7 @@ function wantedTunnels(
       url: rules.publicUrl(place),
       target: request.target,
       hostHeader: wantedHostHeader(request),
+      scheme: schemeOf(request.target),
       timeoutMs: timeoutMs === 0 ? undefined : Math.min(timeoutMs, MAX_TIMEOUT_MS),
       proxyProtocol: wantedProxyProtocol(request),
       // Last: V8 takes 14 µs to add fields behind a spread, and a third of one to spread behind them.
@@ -285,6 +289,11 @@ function hostHeaderOf(hostHeader: string | undefined, target: string): string | 
   if (hostHeader !== "target") return hostHeader;
   const parsed = parseTarget(target);
   return typeof parsed === "string" ? undefined : hostOf(parsed);
+}
+
+function schemeOf(target: string): "https" | undefined {
+  const parsed = parseTarget(target);
+  return typeof parsed !== "string" && "tls" in parsed ? "https" : undefined;
 }
 
 /** The same for the same client and port or socket, so that a link that was shared yesterday works today. */

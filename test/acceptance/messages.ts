@@ -12,6 +12,7 @@ export const FORWARDED = [
   "X-Forwarded-Proto: http",
   "X-Forwarded-Host: app.localhost",
   "Forwarded: for=127.0.0.1;host=app.localhost;proto=http",
+  "X-Real-IP: 127.0.0.1",
 ];
 
 /** What the client says of its own connection with the local service. */

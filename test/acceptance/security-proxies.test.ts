@@ -17,12 +17,13 @@ async function seenAs(tunnel: Tunnel, ...lines: string[]): Promise<Record<string
   const visitor = await tunnel.request(get("/", ...lines));
   expect((await visitor.answer()).status).toBe(200);
   const { fields } = tunnel.backend.requests[0]!;
-  expect(aboutTheVisitor(fields)).toHaveLength(4);
+  expect(aboutTheVisitor(fields)).toHaveLength(5);
   return {
     for: fieldValue(fields, "x-forwarded-for"),
     proto: fieldValue(fields, "x-forwarded-proto"),
     host: fieldValue(fields, "x-forwarded-host"),
     forwarded: fieldValue(fields, "forwarded"),
+    realIp: fieldValue(fields, "x-real-ip"),
   };
 }
 
@@ -70,6 +71,7 @@ describe("what a trusted proxy says of its visitor is believed", () => {
       proto: "http",
       host: "app.localhost",
       forwarded: `for=${node};host=app.localhost;proto=http`,
+      realIp: visitor,
     });
   });
 

@@ -9,6 +9,7 @@ export class FakeRoute implements Route {
   readonly tunnel = "web";
   readonly key = "home";
   hostHeader: string | undefined;
+  scheme: Route["scheme"];
   timeoutMs: number | undefined;
   limits: TunnelLimits | undefined;
   /** Every stream that was opened, in order. */

@@ -1,6 +1,7 @@
 import type { IncomingHttpHeaders } from "node:http";
 import type { RawFields, ResponseHead } from "../../../link/http-head.ts";
 import { networkOf } from "../../../runtime/ip-address.ts";
+import { splitHostPort } from "../../routing/hostname.ts";
 import type { RequestFacts } from "./request-check.ts";
 
 /** About one connection only (RFC 9110 section 7.6.1), or about a proxy that the visitor did not know of. */
@@ -48,6 +49,9 @@ export interface Peer {
   scheme: "http" | "https";
   /** The Host that the visitor sent, where a proxy in front has passed on another. */
   host?: string;
+  /** The port that the visitor came to, and the path that was taken off, as a proxy in front says. */
+  port?: string;
+  prefix?: string;
 }
 
 /** @param address in its plain spelling */
@@ -64,6 +68,8 @@ export interface ForwardingOptions {
   peer: Peer;
   /** What the local service gets as Host; if left out, what the visitor sent. */
   hostHeader?: string | undefined;
+  /** By which the local service gets the request. */
+  scheme?: "http" | "https" | undefined;
   /** The protocols to pass on; empty for a request that stays HTTP. */
   upgrade: readonly string[];
 }
@@ -75,10 +81,10 @@ export interface ForwardingOptions {
 export function requestFields(
   rawFields: RawFields,
   facts: RequestFacts,
-  { peer, hostHeader = facts.host, upgrade }: ForwardingOptions,
+  { peer, hostHeader = facts.host, scheme: ownScheme = "http", upgrade }: ForwardingOptions,
 ): RawFields {
   const fields: RawFields = [];
-  const { address, forwardedFor, scheme, host = facts.host } = peer;
+  const { address, forwardedFor, scheme, host = facts.host, port, prefix } = peer;
   const named = namedFields(facts.connectionOptions);
   let hostSeen = false;
   let upgradeSeen = false;
@@ -96,7 +102,9 @@ export function requestFields(
       if (!connectionSeen) fields.push(name, "Upgrade");
       connectionSeen = true;
     } else if (!staysBehind(lower, facts) && !named?.has(lower)) {
-      fields.push(name, rawFields[i + 1]!);
+      const value = rawFields[i + 1]!;
+      const isDestination = lower === "destination";
+      fields.push(name, isDestination ? ownUri(value, host, `${ownScheme}://${hostHeader}`) : value);
     }
   }
   if (!hostSeen) fields.unshift("Host", hostHeader);
@@ -109,13 +117,36 @@ export function requestFields(
     host,
     "Forwarded",
     `for=${forwardedFor};host=${tokenOrQuoted(host)};proto=${scheme}`,
+    "X-Real-IP",
+    address,
   );
+  if (port !== undefined) fields.push("X-Forwarded-Port", port);
+  if (prefix !== undefined) fields.push("X-Forwarded-Prefix", prefix);
   return fields;
 }
 
 /** Whether the request says that a proxy has passed it on. Not for the visitor's address: anybody may say so. */
 export function saysProxied(headers: IncomingHttpHeaders): boolean {
   return PROXY_FIELDS.some((name) => headers[name] !== undefined);
+}
+
+/**
+ * A URI with the local service's own scheme and authority, where it has the visitor's; any other stays as it is. Services
+ * compare the Destination of MOVE and COPY (RFC 4918 section 10.3) with where the request came, and refuse another server's.
+ *
+ * @param host the visitor's, a port with it or not
+ * @param origin the local service's
+ */
+function ownUri(uri: string, host: string, origin: string): string {
+  const [whole, scheme, authority] = /^(https?):\/\/([^/?#]*)/i.exec(uri) ?? [];
+  if (whole === undefined || !isSameHost(authority!, host, scheme!.length === 5 ? 443 : 80)) return uri;
+  return origin + uri.slice(whole.length);
+}
+
+/** @param usualPort what no port means, on both sides: nobody knows the visitor's scheme for certain */
+function isSameHost(one: string, other: string, usualPort: number): boolean {
+  const [a, b] = [splitHostPort(one), splitHostPort(other)];
+  return a !== undefined && a.hostname === b?.hostname && (a.port ?? usualPort) === (b.port ?? usualPort);
 }
 
 /** What the visitor is to get of an answer's fields, and how its body is framed. */

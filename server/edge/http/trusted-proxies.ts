@@ -9,6 +9,9 @@ import { peerOf, type Peer } from "./forwarding.ts";
  * of thousands was made up by a visitor, and each address in it costs microseconds.
  */
 const MAX_HOPS = 32;
+const PORT = /^[1-9][0-9]{0,4}$/;
+/** A path, which nobody can take for another host's: services begin their links with it. */
+const PATH = /^\/(?![/\\])[\x21-\x7e]*$/;
 
 /** What stands in front of the server, and is believed when it says who asks. */
 export class TrustedProxies {
@@ -44,10 +47,14 @@ export class TrustedProxies {
     }
     const host = lastElement(rawFields, "x-forwarded-host");
     const scheme = lastElement(rawFields, "x-forwarded-proto")?.toLowerCase();
+    const port = lastElement(rawFields, "x-forwarded-port");
+    const prefix = lastElement(rawFields, "x-forwarded-prefix");
     return {
       ...peerOf(address),
       scheme: scheme === "https" || scheme === "wss" ? "https" : "http",
       ...(host !== undefined && splitHostPort(host) && { host }),
+      ...(port !== undefined && PORT.test(port) && { port }),
+      ...(prefix !== undefined && PATH.test(prefix) && { prefix }),
     };
   }
 }

@@ -251,6 +251,7 @@ export class Visit implements StreamHandler, Turn, Traveller, AnswerOwner {
     const fields = requestFields(this.#request.rawHeaders, facts, {
       peer: this.#peer,
       hostHeader: route.hostHeader,
+      scheme: route.scheme,
       upgrade: this.#upgrade?.protocols ?? [],
     });
     const head = encodeRequestHead({ method: this.#request.method!, target: facts.target, fields });

@@ -30,8 +30,8 @@ const NOT_TO_BE_NAMED = [
   "content-type",
   "host",
 ];
-/** X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host and Forwarded. */
-const ADDED = 4;
+/** X-Forwarded-For, X-Forwarded-Proto, X-Forwarded-Host, Forwarded and X-Real-IP. */
+const ADDED = 5;
 
 const visitor = fc.oneof(fc.ipV4(), fc.ipV6());
 const upgrade = fc.constantFrom<string[][]>([], [], ["websocket"]);
@@ -59,8 +59,10 @@ fuzz(
       "x-forwarded-proto",
       "x-forwarded-host",
       "forwarded",
+      "x-real-ip",
     ]);
     expect(added[1]).toBe(visitor);
+    expect(added[9]).toBe(visitor);
     expect(added[7]).toMatch(/^for=(?:[\d.]+|"\[[\da-f:.]+\]");host=(?:[\w.-]+|"[\w.:[\]-]+");proto=http$/i);
   },
 );

@@ -63,6 +63,7 @@ describe("the request's fields", () => {
       get(
         "/",
         "X-Forwarded-For: 1.2.3.4\r\nx-forwarded-proto: https\r\nX-Forwarded-Host: evil.test\r\nX-Forwarded-Port: 1\r\n" +
+          "X-Forwarded-Prefix: /evil\r\n" +
           "X-Forwarded-Anything: 1\r\nForwarded: for=1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\n" +
           "X-Forwarded_Proto: https\r\nX_Real_IP: 1.2.3.4\r\nConnection: X-Forwarded-For, Forwarded\r\n",
       ),
@@ -79,6 +80,8 @@ describe("the request's fields", () => {
       "app.test",
       "Forwarded",
       "for=127.0.0.1;host=app.test;proto=http",
+      "X-Real-IP",
+      "127.0.0.1",
     ]);
   });
 
@@ -292,7 +295,7 @@ describe("the answer's fields", () => {
   });
 });
 
-const SET_HERE = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded"];
+const SET_HERE = ["X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-IP"];
 
 function names(fields: string[]): string[] {
   return fields.filter((_, i) => i % 2 === 0);
@@ -307,4 +310,61 @@ test("a tunnel's host header takes the place of the visitor's, which stands in X
   expect(fields).toContain("App.Test:80");
   await world.send("GET / HTTP/1.0\r\n\r\n");
   expect((await world.route.next()).values("host")).toEqual(["127.0.0.1:3000"]);
+});
+
+describe("Destination, of MOVE and COPY,", () => {
+  test.each<[destination: string, sent: string]>([
+    ["http://app.test/b", "http://127.0.0.1:3000/b"],
+    ["https://app.test/b%20c/?d", "http://127.0.0.1:3000/b%20c/?d"],
+    ["HTTP://APP.test:80", "http://127.0.0.1:3000"],
+    ["https://app.test:443/b", "http://127.0.0.1:3000/b"],
+    ["http://app.test./b", "http://127.0.0.1:3000/b"],
+    ["/b", "/b"],
+    ["//app.test/b", "//app.test/b"],
+    ["http://other.test/b", "http://other.test/b"],
+    ["http://app.test.evil.test/b", "http://app.test.evil.test/b"],
+    ["http://evil@app.test/b", "http://evil@app.test/b"],
+    ["http://app.test:8080/b", "http://app.test:8080/b"],
+    ["https://app.test:80/b", "https://app.test:80/b"],
+    ["ftp://app.test/b", "ftp://app.test/b"],
+    ["http:///b", "http:///b"],
+    ["", ""],
+  ])("follows host_header where it names the visitor's host: %j", async (destination, sent) => {
+    await using world = await EdgeUnderTest.start();
+    world.route.hostHeader = "127.0.0.1:3000";
+    await world.send(`MOVE /a HTTP/1.1\r\nHost: app.test\r\nDestination: ${destination}\r\n\r\n`);
+    expect((await world.route.next()).values("destination")).toEqual([sent]);
+  });
+
+  test("follows the port of the visitor's Host", async () => {
+    await using world = await EdgeUnderTest.start();
+    world.route.hostHeader = "nas";
+    for (const [destination, sent] of [
+      ["http://app.test:8080/b", "http://nas/b"],
+      ["http://app.test/b", "http://app.test/b"],
+    ]) {
+      await world.send(`COPY /a HTTP/1.1\r\nHost: app.test:8080\r\nDestination: ${destination}\r\n\r\n`);
+      expect((await world.route.next()).values("destination")).toEqual([sent]);
+    }
+  });
+
+  test("has the scheme by which the service is asked, with a host_header or without", async () => {
+    await using world = await EdgeUnderTest.start();
+    world.route.scheme = "https";
+    await world.send(`MOVE /a HTTP/1.1\r\nHost: app.test\r\nDestination: http://app.test/b\r\n\r\n`);
+    expect((await world.route.next()).values("destination")).toEqual(["https://app.test/b"]);
+    world.route.hostHeader = "nas.test";
+    await world.send(`MOVE /a HTTP/1.1\r\nHost: app.test\r\nDestination: http://app.test/b\r\n\r\n`);
+    expect((await world.route.next()).values("destination")).toEqual(["https://nas.test/b"]);
+  });
+
+  test("follows the host that a trusted proxy says the visitor asked for", async () => {
+    await using world = await EdgeUnderTest.start({ trustedProxies: ["127.0.0.1"] });
+    const move = (destination: string): string =>
+      `MOVE /a HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-Host: shop.test\r\nDestination: ${destination}\r\n\r\n`;
+    await world.send(move("https://shop.test/b"));
+    expect((await world.route.next()).values("destination")).toEqual(["http://app.test/b"]);
+    await world.send(move("https://app.test/b"));
+    expect((await world.route.next()).values("destination")).toEqual(["https://app.test/b"]);
+  });
 });

@@ -71,10 +71,24 @@ describe("who asks", () => {
     expect(hostNamed("a b")).toBeUndefined();
     expect(hostNamed('a";evil')).toBeUndefined();
   });
+
+  test.each<[port: string, prefix: string, kept: { port?: string; prefix?: string }]>([
+    ["8443", "/shop", { port: "8443", prefix: "/shop" }],
+    ["1, 443", "/evil, /shop/", { port: "443", prefix: "/shop/" }],
+    ["65535", "/", { port: "65535", prefix: "/" }],
+    ["0", "shop", {}],
+    ["https", "//evil.test", {}],
+    ["", "/\\evil.test", {}],
+    ["443;x", "https://evil.test/", {}],
+  ])("came to the port %j and the path %j that the proxy names, if they are such", (port, prefix, kept) => {
+    const fields = ["X-Forwarded-Port", port, "x-forwarded-prefix", prefix];
+    expect(proxies.visitorBehind(peerOf(PROXY), fields)).toEqual({ ...peerOf(PROXY), ...kept });
+  });
 });
 
 const CLAIMS =
-  "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.test\r\nForwarded: for=1.2.3.4\r\n";
+  "X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: shop.test\r\nForwarded: for=1.2.3.4\r\n" +
+  "X-Real-IP: 1.2.3.4\r\nX-Forwarded-Port: 8443\r\nX-Forwarded-Prefix: /shop\r\nX_Forwarded_Prefix: /evil\r\n";
 
 test("a trusted proxy's word reaches the local service and the log, and its Forwarded does not", async () => {
   await using world = await EdgeUnderTest.start({ trustedProxies: ["127.0.0.1"] });
@@ -85,6 +99,9 @@ test("a trusted proxy's word reaches the local service and the log, and its Forw
   expect(visit.values("x-forwarded-host")).toEqual(["shop.test"]);
   expect(visit.values("forwarded")).toEqual(["for=203.0.113.9;host=shop.test;proto=https"]);
   expect(visit.values("host")).toEqual(["app.test"]);
+  expect(visit.values("x-real-ip")).toEqual(["203.0.113.9"]);
+  expect(visit.values("x-forwarded-port")).toEqual(["8443"]);
+  expect(visit.values("x-forwarded-prefix")).toEqual(["/shop"]);
   expect(visit.request.visitor).toBe("203.0.113.9");
   visit.respond(204);
   expect((await world.line((line) => line["status"] === 204))["visitor"]).toBe("203.0.113.9");
@@ -97,6 +114,9 @@ test("nobody else is believed", async () => {
   expect(visit.values("x-forwarded-for")).toEqual(["127.0.0.1"]);
   expect(visit.values("x-forwarded-proto")).toEqual(["http"]);
   expect(visit.values("x-forwarded-host")).toEqual(["app.test"]);
+  expect(visit.values("x-real-ip")).toEqual(["127.0.0.1"]);
+  expect(visit.values("x-forwarded-port")).toEqual([]);
+  expect(visit.values("x-forwarded-prefix")).toEqual([]);
   expect(visit.request.visitor).toMatch(/^127\.0\.0\.1:\d+$/);
 });
 
