@@ -20,7 +20,10 @@ export const targetOptions = {
   ).optional(),
   insecure_target: z.boolean().optional(),
   target_ca: option("expected the path of a file", (text) => text || undefined).optional(),
-  target_server_name: option("expected a name such as app.example.com", hostnameOf).optional(),
+  target_server_name: option(
+    'expected a name such as app.example.com, or "visitor" for the one that the visitor asks for',
+    hostnameOf,
+  ).optional(),
 };
 
 /** International names in their ASCII form; the server has the last word on what it takes. */

@@ -79,6 +79,9 @@ export function addTunnelCommands(program: Command, run: (flags: ClientFlags) =>
     .option("--timeout-ms <N>", "how long the service may take to begin its answer")
     .option("--insecure-target", "an https:// target may have any certificate")
     .option("--target-ca <FILE>", "PEM certificates to trust, for an https:// target")
-    .option("--target-server-name <NAME>", "the name that the certificate of an https:// target must have");
+    .option(
+      "--target-server-name <NAME>",
+      'the name to ask an https:// target for, and its certificate must have; "visitor" for the one that the visitor asks for',
+    );
   return [http, tcp, udp, tls];
 }

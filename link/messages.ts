@@ -50,7 +50,10 @@ export interface TargetTls {
   insecure: boolean;
   /** PEM. */
   ca: string;
+  /** Empty: the target's host. */
   serverName: string;
+  /** In place of it the Host of each request. */
+  serverNameOfVisitor?: boolean;
 }
 
 export interface Tunnel {

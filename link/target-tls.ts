@@ -7,6 +7,9 @@ import type { Target } from "./target.ts";
 const TLS_OPTIONS = ["insecure_target", "target_ca", "target_server_name"] as const;
 type TlsOption = (typeof TLS_OPTIONS)[number];
 
+/** As `target_server_name`: the name that the visitor asked for. */
+const VISITOR = "visitor";
+
 /** Of any type, where the file has other mistakes. */
 export type TargetTlsOptions = Readonly<Partial<Record<TlsOption, unknown>>>;
 
@@ -35,19 +38,24 @@ export function readTargetTls(
         option: name,
         message: "means nothing for this target: it is for those that begin with https://",
       });
-    } else if (insecure === true && name !== "insecure_target") {
+    } else if (insecure === true && name === "target_ca") {
       problems.push({
         option: name,
         message: "means nothing for an insecure target, which may have any certificate",
       });
     }
   }
-  const read = typeof ca !== "string" ? { pem: "" } : readCertificates(path.resolve(directory, ca));
+  const read =
+    typeof ca !== "string" || insecure === true ? { pem: "" } : readCertificates(path.resolve(directory, ca));
   if (typeof read === "string") {
     problems.push({ option: "target_ca", message: read });
     return { problems };
   }
   if (given.length === 0) return { problems };
-  const name = typeof serverName === "string" ? serverName : "";
-  return { targetTls: { insecure: insecure === true, ca: read.pem, serverName: name }, problems };
+  const name = typeof serverName === "string" && serverName !== VISITOR ? serverName : "";
+  const targetTls = { insecure: insecure === true, ca: read.pem, serverName: name };
+  return {
+    targetTls: serverName === VISITOR ? { ...targetTls, serverNameOfVisitor: true } : targetTls,
+    problems,
+  };
 }

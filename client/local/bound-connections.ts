@@ -1,4 +1,5 @@
 import { EarliestTimer } from "./earliest-timer.ts";
+import type { ServiceTls } from "./service-tls.ts";
 import type { ConnectionOwner, ServiceConnection } from "./service-connection.ts";
 
 /** More than that, and whoever has asked least lately signs in again. */
@@ -15,11 +16,14 @@ export class BoundConnections implements ConnectionOwner {
     return this.#bound.size;
   }
 
-  /** The visitor's own, if it is not in use. */
-  take(visitor: number): ServiceConnection | undefined {
+  /**
+   * The visitor's own, if it is not in use.
+   * @param tls of the site that is asked for now: one that was made for another name is closed
+   */
+  take(visitor: number, tls?: ServiceTls): ServiceConnection | undefined {
     const connection = this.#bound.get(visitor);
     if (!connection || connection.idleUntilMs === 0) return undefined;
-    if (connection.usable && connection.idleUntilMs > performance.now()) {
+    if (connection.usable && connection.tls === tls && connection.idleUntilMs > performance.now()) {
       connection.idleUntilMs = 0;
       return connection;
     }

@@ -234,7 +234,7 @@ class HttpExchange implements StreamHandler, ConnectionUser {
       const what = `${formatTarget(target)} broke off its answer: ${error?.code ?? "closed"}`;
       this.#fail(saidToBoth("CONNECTION_LOST", what));
     } else if (connection.silent && connection.reused && this.#request.repeatable) {
-      this.#send(this.#service.fresh());
+      this.#send(this.#service.fresh(this.#request));
     } else this.#fail(noAnswer(target, error, connection));
   }
 

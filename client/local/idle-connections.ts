@@ -20,6 +20,11 @@ export class IdleConnections implements ConnectionOwner {
   readonly #idle: ServiceConnection[] = [];
   readonly #sweeping = new EarliestTimer(() => this.#sweep());
   #closed = false;
+  readonly #maxIdle: number;
+
+  constructor(maxIdle = MAX_IDLE) {
+    this.#maxIdle = maxIdle;
+  }
 
   get size(): number {
     return this.#idle.length;
@@ -68,13 +73,13 @@ export class IdleConnections implements ConnectionOwner {
   };
 
   #keep(connection: ServiceConnection): void {
-    const most = connection.mayCrowd ? MAX_CROWD : MAX_IDLE;
+    const most = connection.mayCrowd ? MAX_CROWD : this.#maxIdle;
     if (this.#closed || !connection.usable || this.#idle.length >= most) {
       connection.destroy();
       return;
     }
     const idleMs =
-      this.#idle.length < MAX_IDLE ? connection.idleMs : Math.min(connection.idleMs, CROWD_IDLE_MS);
+      this.#idle.length < this.#maxIdle ? connection.idleMs : Math.min(connection.idleMs, CROWD_IDLE_MS);
     connection.idleUntilMs = performance.now() + idleMs;
     this.#idle.push(connection);
     this.#sweeping.by(connection.idleUntilMs);

@@ -12,6 +12,8 @@ const UNFRAMED = new Set(["GET", "HEAD", "OPTIONS", "TRACE", "DELETE"]);
 export interface LocalRequest {
   method: string;
   target: string;
+  /** The Host field as the service gets it; empty if there is none. */
+  host: string;
   /** Request line and fields as they came, one character per byte. */
   head: string;
   /** They say what is to become of the connection. */
@@ -39,6 +41,7 @@ export function readLocalRequest(open: Open): LocalRequest {
   if (method === "CONNECT") throw new TunnelError("protocol", "CONNECT is not carried");
   let length: number | undefined;
   let connection = "";
+  let host = "";
   let hasUpgrade = false;
   let signsIn = false;
   for (let i = 0; i < fields.length; i += 2) {
@@ -49,6 +52,7 @@ export function readLocalRequest(open: Open): LocalRequest {
     else if (name.length === 7 && name.toLowerCase() === "upgrade") hasUpgrade = true;
     else if (name.length === 13 && name.toLowerCase() === "authorization")
       signsIn ||= signsInConnection(value);
+    else if (name.length === 4 && name.toLowerCase() === "host") host = value;
     else if (name.length === 17 && name.toLowerCase() === "transfer-encoding")
       throw new TunnelError("protocol", "a Transfer-Encoding came along");
     else if (name.length === 14 && name.toLowerCase() === "content-length") {
@@ -67,6 +71,7 @@ export function readLocalRequest(open: Open): LocalRequest {
   return {
     method,
     target,
+    host,
     head: open.head.toString("latin1"),
     namesConnection: connection !== "",
     framing,

@@ -9,6 +9,7 @@ import { IdleConnections } from "./idle-connections.ts";
 import { isListening, type Listeners } from "./listeners.ts";
 import type { LocalRequest } from "./local-request.ts";
 import { ServiceConnection } from "./service-connection.ts";
+import { type ServiceSite, ServiceSites } from "./service-sites.ts";
 import type { ServiceSocket } from "./service-socket.ts";
 import { ServiceTls } from "./service-tls.ts";
 
@@ -42,17 +43,21 @@ export class LocalService {
   readonly #options: DialOptions;
   readonly #idle = new IdleConnections();
   readonly #bound = new BoundConnections();
+  /** Where TLS asks for the visitors' own names. */
+  readonly #sites: ServiceSites | undefined;
   readonly #datagrams = new DatagramBudget();
 
   /** @throws Error if `targetTls` cannot be used */
   constructor({ targetTls, ...options }: LocalServiceOptions) {
     const { target } = options;
     this.target = target;
-    this.#options = "tls" in target ? { ...options, tls: new ServiceTls(target, targetTls) } : options;
+    const tls = "tls" in target ? ServiceTls.to(target, targetTls) : undefined;
+    this.#options = tls ? { ...options, tls } : options;
+    if (tls && targetTls?.serverNameOfVisitor) this.#sites = new ServiceSites(this.#options, tls);
   }
 
   get idle(): number {
-    return this.#idle.size;
+    return this.#sites?.idle ?? this.#idle.size;
   }
 
   /** Connections that are bound to a visitor, in use or idle. */
@@ -61,20 +66,23 @@ export class LocalService {
   }
 
   /** The connection for a request. */
-  connectionFor({ visitor, upgrade, repeatable, signsIn }: LocalRequest): ServiceConnection {
-    const bound = visitor === 0 ? undefined : this.#bound.take(visitor);
+  connectionFor(request: LocalRequest): ServiceConnection {
+    const { visitor, upgrade, repeatable, signsIn } = request;
+    const { options, idle } = this.#site(request);
+    const bound = visitor === 0 ? undefined : this.#bound.take(visitor, options.tls);
     if (bound) return bound;
-    if (upgrade) return new ServiceConnection({ ...this.#options, allowHalfOpen: true }, this.#idle);
+    if (upgrade) return new ServiceConnection({ ...options, allowHalfOpen: true }, idle);
     // A sign-in takes several requests, and an idle connection may be near its end.
-    if (!repeatable || signsIn) return this.fresh();
-    const connection = this.#idle.take() ?? this.fresh();
+    if (!repeatable || signsIn) return this.fresh(request);
+    const connection = idle.take() ?? this.fresh(request);
     connection.mayCrowd = true;
     return connection;
   }
 
   /** A new connection, which may lie idle later. */
-  fresh(): ServiceConnection {
-    return new ServiceConnection(this.#options, this.#idle);
+  fresh(request: Pick<LocalRequest, "host">): ServiceConnection {
+    const { options, idle } = this.#site(request);
+    return new ServiceConnection(options, idle);
   }
 
   /** Makes a connection, which is in use, the visitor's own. @returns whether it is */
@@ -130,6 +138,11 @@ export class LocalService {
   close(): void {
     this.#idle.close();
     this.#bound.close();
+    this.#sites?.close();
+  }
+
+  #site({ host }: Pick<LocalRequest, "host">): ServiceSite {
+    return this.#sites?.of(host) ?? { options: this.#options, idle: this.#idle };
   }
 
   #at(portOffset: number): Target {

@@ -2,6 +2,7 @@ import type { Socket } from "node:net";
 import { AnswerReader, type AnswerSink } from "./answer-reader.ts";
 import { type DialOptions, dialTarget } from "./dial-target.ts";
 import { readingInPlace } from "./read-buffer.ts";
+import type { ServiceTls } from "./service-tls.ts";
 import type { ServiceSocket } from "./service-socket.ts";
 
 /** Who has a connection for an exchange. Behind the last three calls, and `answered`, there are no more. */
@@ -31,6 +32,8 @@ export interface ConnectionOwner {
  */
 export class ServiceConnection {
   readonly socket: ServiceSocket;
+  /** By which its service has proven itself, and under which name; undefined without TLS. */
+  readonly tls: ServiceTls | undefined;
   /** Whether it has served an exchange before. */
   reused = false;
   /** How long it may lie idle behind the last exchange. */
@@ -54,6 +57,7 @@ export class ServiceConnection {
   /** Starts connecting. */
   constructor(options: DialOptions, owner: ConnectionOwner) {
     this.#owner = owner;
+    this.tls = options.tls;
     // What switches to another protocol is read by whoever speaks that.
     const inPlace = !options.tls && !options.allowHalfOpen;
     this.socket = dialTarget(inPlace ? { ...options, onread: readingInPlace(this.#onData) } : options);

@@ -59,7 +59,10 @@ const optionsOf = {
     timeout_ms: durationMs.optional(),
     insecure_target: z.boolean().optional(),
     target_ca: file.optional(),
-    target_server_name: option("expected a name such as app.example.com", normalizeHostname).optional(),
+    target_server_name: option(
+      'expected a name such as app.example.com, or "visitor" for the one that the visitor asks for',
+      normalizeHostname,
+    ).optional(),
   },
   tls: {
     ...addressOptions,

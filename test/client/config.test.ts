@@ -114,6 +114,8 @@ test("a tunnel's target is of any kind, with what goes for it", async () => {
   - { type: http, target: "https://10.0.0.5:8443", insecure_target: true, host_header: target, timeout_ms: 600000 }
   - { type: http, target: "unix:/run/app.sock", host_header: "München.example:8080" }
   - { type: http, target: "https://10.0.0.6", host_header: "[::1]:80" }
+  - { type: http, target: "https://10.0.0.7", insecure_target: true, target_server_name: visitor }
+  - { type: http, target: "https://10.0.0.7", insecure_target: true, target_server_name: a.test }
 `).config;
   expect(tunnels).toEqual([
     {
@@ -130,6 +132,16 @@ test("a tunnel's target is of any kind, with what goes for it", async () => {
     },
     { kind: "HTTP", target: { path: "/run/app.sock" }, hostHeader: "xn--mnchen-3ya.example:8080" },
     { kind: "HTTP", target: { host: "10.0.0.6", port: 443, tls: true }, hostHeader: "[::1]:80" },
+    {
+      kind: "HTTP",
+      target: { host: "10.0.0.7", port: 443, tls: true },
+      targetTls: { insecure: true, ca: "", serverName: "", serverNameOfVisitor: true },
+    },
+    {
+      kind: "HTTP",
+      target: { host: "10.0.0.7", port: 443, tls: true },
+      targetTls: { insecure: true, ca: "", serverName: "a.test" },
+    },
   ]);
 });
 
@@ -215,8 +227,12 @@ test.each([
     "1:57  tunnels[0].target_ca: expected a file of PEM certificates",
   ],
   [
-    "tunnels: [{ type: http, target: 'https://a', insecure_target: true, target_server_name: b }]",
-    "1:89  tunnels[0].target_server_name: means nothing for an insecure target",
+    "tunnels: [{ type: http, target: 'https://a', insecure_target: true, target_ca: client.yaml }]",
+    "1:80  tunnels[0].target_ca: means nothing for an insecure target",
+  ],
+  [
+    "tunnels: [{ type: http, target: 'https://a', target_server_name: 'a b' }]",
+    '1:66  tunnels[0].target_server_name: expected a name such as app.example.com, or "visitor" for',
   ],
   ["allow: ['unix:run/app.sock']", "1:9  allow[0]: expected an address range"],
   ["tunnels: [{ type: ftp, target: 1 }]", '1:19  tunnels[0].type: expected http, tcp, udp or tls, got "ftp"'],

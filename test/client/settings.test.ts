@@ -142,11 +142,7 @@ test.each<[string, Partial<ClientFlags>, string]>([
   ["unix:/run/app.sock", { targetCa: "ca.pem" }, "--target-ca: means nothing for this target"],
   ["https://a", { targetCa: "/none/ca.pem" }, "--target-ca: expected a file that can be read"],
   ["https://a", { targetServerName: "a b" }, "--target-server-name: expected a name"],
-  [
-    "https://a",
-    { insecureTarget: true, targetServerName: "b" },
-    "--target-server-name: means nothing for an insecure target",
-  ],
+  ["https://a", { insecureTarget: true, targetCa: "b" }, "--target-ca: means nothing for an insecure target"],
   ["3000", { hostHeader: "http://a" }, "--host-header: expected a name"],
   ["3000", { hostHeader: "a:b" }, "--host-header: expected a name"],
   ["3000", { hostHeader: "[::1" }, "--host-header: expected a name"],

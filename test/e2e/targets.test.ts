@@ -175,6 +175,12 @@ describe("https://", () => {
   test.each<[string, string, number]>([
     ["whom to trust, and for which name", "target_ca: ca.pem, target_server_name: app.test", 200],
     ["another name", "target_ca: ca.pem, target_server_name: other.test", 502],
+    ["the visitor's name", "target_ca: ca.pem, target_server_name: visitor", 502],
+    [
+      "the visitor's name, as host_header has it",
+      "target_ca: ca.pem, target_server_name: visitor, host_header: app.test",
+      200,
+    ],
     ["to take any certificate", "insecure_target: true", 200],
     ["nothing of certificates", "host_header: target", 502],
   ])("the server's config says %s", async (_, options, status) => {

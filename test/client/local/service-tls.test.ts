@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import type { TLSSocket } from "node:tls";
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import type { LocalService } from "../../../client/local/local-service.ts";
 import { ServiceTls } from "../../../client/local/service-tls.ts";
 import { makeAuthority, makeCertificate } from "../../support/certificates.ts";
 import { failure, Replay, serviceAt, visit } from "./replay.ts";
-import { answering, AUTHORITY, GOOD, startTlsService, tlsServiceAt } from "./tls-service.ts";
+import { answering, AUTHORITY, GOOD, startTlsService, type TlsService, tlsServiceAt } from "./tls-service.ts";
 
 const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 const CA = { ca: AUTHORITY.cert };
@@ -335,7 +335,11 @@ test.each<[string, (socket: Socket) => void, string, string | RegExp]>([
 });
 
 test.each<[string, object, string]>([
-  ["speaks HTTP/2 alone", { ALPNProtocols: ["h2"] }, "does not speak HTTP/1.1"],
+  [
+    "speaks HTTP/2 alone",
+    { ALPNProtocols: ["h2"] },
+    "does not speak HTTP/1.1, and probably only HTTP/2; an http tunnel needs HTTP/1.1: switch that on in the service, or use a tls tunnel",
+  ],
   [
     "speaks old TLS alone",
     { minVersion: "TLSv1", maxVersion: "TLSv1.1", ciphers: "DEFAULT@SECLEVEL=0" },
@@ -395,5 +399,73 @@ test.each<[string, object, string]>([
   ["a server name", { serverName: "a b" }, "server name"],
 ])("%s that cannot be used are refused before anything is dialled", (_, tls, words) => {
   const settings = { insecure: false, ca: "", serverName: "", ...tls };
-  expect(() => new ServiceTls({ host: "a", port: 1, tls: true }, settings)).toThrow(words);
+  expect(() => ServiceTls.to({ host: "a", port: 1, tls: true }, settings)).toThrow(words);
+});
+
+describe("with the visitor's name for the service's", () => {
+  const VISITOR = { ...CA, serverNameOfVisitor: true };
+  const at = (host: string): { fields: string[] } => ({ fields: [`Host: ${host}`] });
+
+  /** What each connection was asked for, and whether it resumed a session, beside what the service is. */
+  async function startSites(names: string[]): Promise<TlsService & { asked: (string | false)[] }> {
+    const asked: (string | false)[] = [];
+    const identity = await makeCertificate({ authority: AUTHORITY, names, ips: ["127.0.0.1"] });
+    const service = await startTlsService((connection, index) => {
+      const { servername, isSessionReused } = connection.socket as TLSSocket & { servername: string | false };
+      asked.push(isSessionReused.call(connection.socket) ? `${servername} again` : servername);
+      return answering(OK)(connection, index);
+    }, identity);
+    return Object.assign(service, { asked });
+  }
+
+  test("asks for the Host of each request, and keeps connections and sessions for each name", async () => {
+    await using service = await startSites(["a.test", "b.test"]);
+    const local = tlsServiceAt(service.port, VISITOR);
+    for (const host of ["a.test", "b.test:8443", "A.test", "B.TEST"]) {
+      await visit(local, at(host));
+      await untilIdle(local, Math.min(2, service.connections.length));
+    }
+    expect(service.asked).toEqual(["a.test", "b.test"]);
+    await visit(local, { method: "POST", body: "x", ...at("b.test") });
+    expect(service.asked).toEqual(["a.test", "b.test", "b.test again"]);
+  });
+
+  test("a certificate must be good for that name", async () => {
+    await using service = await startSites(["a.test"]);
+    const { failure: code, detail } = await failure(tlsServiceAt(service.port, VISITOR), at("b.test"));
+    expect(code).toBe("UNREACHABLE");
+    expect(detail).toContain("its certificate is not made out to b.test");
+  });
+
+  test.each([
+    ["127.0.0.1", false],
+    ["127.0.0.1:443", false],
+    ["", false],
+    ["a_b!c", false],
+    ["a.test.", "a.test"],
+  ])("a Host of %j asks for the name %j", async (host, name) => {
+    await using service = await startSites(["a.test"]);
+    await visit(tlsServiceAt(service.port, VISITOR), at(host));
+    expect(service.asked).toEqual([name]);
+  });
+
+  test("an insecure target is asked for it too, or for a name of its own", async () => {
+    await using service = await startSites(["other.test"]);
+    await visit(tlsServiceAt(service.port, { insecure: true, serverNameOfVisitor: true }), at("a.test"));
+    await visit(tlsServiceAt(service.port, { insecure: true, serverName: "b.test" }), at("a.test"));
+    expect(service.asked).toEqual(["a.test", "b.test"]);
+  });
+
+  test("however many names visitors ask for, few keep connections", async () => {
+    await using service = await startSites(["*.site.test"]);
+    const local = tlsServiceAt(service.port, VISITOR);
+    await Promise.all(Array.from({ length: 40 }, (_, i) => visit(local, at(`n${i}.site.test`))));
+    await untilIdle(local, 32);
+    await visit(local, at("n39.site.test"));
+    expect(service.connections).toHaveLength(40);
+    await visit(local, at("n0.site.test"));
+    expect(service.connections).toHaveLength(41);
+    local.close();
+    await untilIdle(local, 0);
+  });
 });

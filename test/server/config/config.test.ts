@@ -122,7 +122,7 @@ test("config.example.yaml is read without a problem", () => {
       {
         name: "office",
         secret: SECRET,
-        hostnames: ["*.office.example.com", "wiki.example.com"],
+        hostnames: ["*.office.example.com", "wiki.example.com", "printer.example.com"],
         tunnels: [
           { name: "wiki", kind: "HTTP", hostname: "wiki.example.com", target: "192.168.1.20:80" },
           {
@@ -130,7 +130,13 @@ test("config.example.yaml is read without a problem", () => {
             kind: "HTTP",
             hostname: "*.office.example.com",
             target: "https://192.168.1.30:443",
-            targetTls: { insecure: true, ca: "", serverName: "" },
+            targetTls: { insecure: true, ca: "", serverName: "", serverNameOfVisitor: true },
+          },
+          {
+            name: "printer",
+            kind: "HTTP",
+            hostname: "printer.example.com",
+            target: "192.168.1.31:80",
             hostHeader: "target",
             timeoutMs: 600_000,
           },
@@ -464,8 +470,8 @@ test.each([
     "target: expected a UNIX socket such as unix:/run/app.sock, with",
   ],
   [
-    "{ name: t, type: http, target: 'https://a', insecure_target: true, target_server_name: b }",
-    "target_server_name: means nothing for an insecure target",
+    "{ name: t, type: http, target: 'https://a', insecure_target: true, target_ca: a }",
+    "target_ca: means nothing for an insecure target",
   ],
   [
     "{ name: t, type: http, target: 'https://a', target_ca: none.pem }",
