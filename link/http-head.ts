@@ -15,7 +15,7 @@ export interface RequestHead {
 }
 
 export interface ResponseHead {
-  /** 100 to 599. */
+  /** 100 to 999; HTTP defines those up to 599. */
   status: number;
   reason: string;
   fields: RawFields;
@@ -23,7 +23,7 @@ export interface ResponseHead {
 
 // RFC 9110 section 5.6.2 (token), section 5.5 (field-value: no control bytes but tab).
 const REQUEST_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e\x80-\xff]+) HTTP\/1\.1$/;
-const STATUS_LINE = /^HTTP\/1\.1 ([1-5][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)$/;
+const STATUS_LINE = /^HTTP\/1\.1 ([1-9][0-9]{2}) ([\t\x20-\x7e\x80-\xff]*)$/;
 const FIELD_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+): ?([\t\x20-\x7e\x80-\xff]*)$/;
 
 /** More than either end lets through; what is longer was made to cost time. */
@@ -50,7 +50,7 @@ export function parseRequestHead(bytes: Buffer): RequestHead {
   return { method: match[1]!, target: match[2]!, fields: parseFieldLines(lines, 1) };
 }
 
-/** @throws TunnelError `protocol` if the bytes are not a response head with a status from 100 to 599 */
+/** @throws TunnelError `protocol` if the bytes are not a response head with a status from 100 to 999 */
 export function parseResponseHead(bytes: Buffer): ResponseHead {
   const lines = headLines(bytes);
   const match = STATUS_LINE.exec(lines[0] ?? "");

@@ -12,7 +12,7 @@ export interface AnswerSink {
   body(bytes: Buffer): void;
 }
 
-/** Reads one answer from a connection, as strictly as RFC 9112 lets a client be; what can be read in two ways is broken. */
+/** Reads one answer from a connection, as RFC 9112 lets a client; what can be read in two ways is broken. */
 export class AnswerReader {
   /** `whole`: what follows its last byte is nobody's. `switched`: it is another protocol's. */
   state: "reading" | "whole" | "switched" | "broken" | "stopped" = "reading";

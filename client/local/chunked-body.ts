@@ -1,5 +1,5 @@
 import { encodeFields } from "../../link/http-head.ts";
-import { HeadSection, MAX_SECTION_BYTES } from "./head-section.ts";
+import { HeadSection, MAX_SECTION_BYTES, SECTION_TOO_LARGE } from "./head-section.ts";
 import { readFields } from "./received-fields.ts";
 
 /** 2^53 has 14 digits; as many zeros as anybody writes before them. */
@@ -16,7 +16,7 @@ const CR = 0x0d;
 const LF = 0x0a;
 const SEMICOLON = 0x3b;
 
-/** A body in chunks, as it comes (RFC 9112 section 7.1). */
+/** A body in chunks, as it comes (RFC 9112 section 7.1). Its framing is taken in one spelling only: it says where the answer ends. */
 export class ChunkedBody {
   ended = false;
   /** As `encodeFields` makes them, once it has ended, if there are any. */
@@ -109,7 +109,7 @@ export class ChunkedBody {
     const { fields } = received;
     if (fields.some((name, i) => i % 2 === 0 && FRAMING.test(name))) return "a length or a coding";
     this.trailers = encodeFields(fields);
-    return this.trailers.length > MAX_SECTION_BYTES ? `more than ${MAX_SECTION_BYTES} bytes` : undefined;
+    return this.trailers.length > MAX_SECTION_BYTES ? SECTION_TOO_LARGE : undefined;
   }
 }
 

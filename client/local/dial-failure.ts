@@ -92,7 +92,7 @@ function addressError(attempts: NodeJS.ErrnoException[], target: TcpTarget): Dia
 function tlsError(error: TlsError, target: Target): DialError {
   const named = formatTarget(target);
   if (!isNoTls(error))
-    return new DialError("UNREACHABLE", `${named} does not agree on TLS: ${disagreement(error)}`);
+    return new DialError("UNREACHABLE", `${named} does not agree on TLS: ${disagreement(error, target)}`);
   const plain = named.replace(/^https:/, "http:");
   return new DialError(
     "BAD_RESPONSE",

@@ -1,5 +1,7 @@
 /** The most that a head, or a trailer section, may have. */
 export const MAX_SECTION_BYTES = 64 * 1024;
+/** What is said of more. */
+export const SECTION_TOO_LARGE = `headers over ${MAX_SECTION_BYTES / 1024} KiB`;
 
 const TAB = 0x09;
 const LF = 0x0a;
@@ -15,35 +17,43 @@ const LAST_CR = 3;
 const ENDED = 4;
 const BROKEN = 5;
 
-/** The next state by state and byte. */
-const NEXT = new Uint8Array(ENDED << 8).fill(BROKEN);
+/** The next state by state and byte, where every line ends with CRLF. */
+const CRLF_ONLY = new Uint8Array(ENDED << 8).fill(BROKEN);
 for (let byte = 0; byte < 256; byte++) {
   if (byte !== TAB && (byte < SPACE || byte === DEL)) continue;
-  NEXT[(WITHIN_LINE << 8) | byte] = WITHIN_LINE;
-  if (byte !== TAB && byte !== SPACE) NEXT[(LINE_START << 8) | byte] = WITHIN_LINE;
+  CRLF_ONLY[(WITHIN_LINE << 8) | byte] = WITHIN_LINE;
+  if (byte !== TAB && byte !== SPACE) CRLF_ONLY[(LINE_START << 8) | byte] = WITHIN_LINE;
 }
-NEXT[(LINE_START << 8) | CR] = LAST_CR;
-NEXT[(WITHIN_LINE << 8) | CR] = LINE_CR;
-NEXT[(LINE_CR << 8) | LF] = LINE_START;
-NEXT[(LAST_CR << 8) | LF] = ENDED;
+CRLF_ONLY[(LINE_START << 8) | CR] = LAST_CR;
+CRLF_ONLY[(WITHIN_LINE << 8) | CR] = LINE_CR;
+CRLF_ONLY[(LINE_CR << 8) | LF] = LINE_START;
+CRLF_ONLY[(LAST_CR << 8) | LF] = ENDED;
+
+/** The same where a line may also end with LF alone. */
+const CRLF_OR_LF = CRLF_ONLY.slice();
+CRLF_OR_LF[(LINE_START << 8) | LF] = ENDED;
+CRLF_OR_LF[(WITHIN_LINE << 8) | LF] = LINE_START;
 
 /**
- * A head, or a trailer section, as it comes: lines, each ended by CRLF, up to an empty one (RFC 9112 section 2.1). What cannot
- * become one is found at once and not at its end, which may never come: control characters, CR and LF by
- * themselves (section 2.2), folded lines (section 5.2), too many bytes.
+ * A head, or a trailer section, as it comes: lines up to an empty one (RFC 9112 section 2.1). In a head LF alone ends a line
+ * too (section 2.2), since old devices write no other; in trailers, which end a body, only CRLF does. What cannot
+ * become one is found at once and not at its end, which may never come: control characters, CR by
+ * itself, folded lines (section 5.2), too many bytes.
  */
 export class HeadSection {
   /** With their line ends, once all have come; may lie within the chunk that ended it. */
   lines: Buffer | undefined;
   readonly #start: string;
+  readonly #next: Uint8Array;
   #state = LINE_START;
   /** What came before the chunk that ends it. */
   #kept: Buffer = EMPTY;
   #keptBytes = 0;
 
-  /** @param start what it must begin with */
+  /** @param start what a head must begin with; empty for trailers */
   constructor(start: string) {
     this.#start = start;
+    this.#next = start === "" ? CRLF_ONLY : CRLF_OR_LF;
   }
 
   /** @returns up to where in the chunk the section goes, or what is wrong with it */
@@ -51,14 +61,16 @@ export class HeadSection {
     if (this.#keptBytes < this.#start.length && !this.#startsWell(chunk, from))
       return `it does not begin with ${this.#start}`;
     const limit = Math.min(chunk.length, from + MAX_SECTION_BYTES - this.#keptBytes);
+    const next = this.#next;
     let state = this.#state;
     let at = from;
-    while (at < limit && state < ENDED) state = NEXT[(state << 8) | chunk[at++]!]!;
+    while (at < limit && state < ENDED) state = next[(state << 8) | chunk[at++]!]!;
     this.#state = state;
-    if (state === BROKEN) return `a control character, or a line that is folded or does not end with CRLF`;
-    if (state === ENDED && this.#keptBytes === 0) this.lines = chunk.subarray(from, at - 2);
+    if (state === BROKEN)
+      return "a control character, a folded line, or a line that does not end as it should";
+    if (state === ENDED && this.#keptBytes === 0) this.lines = withoutLastLine(chunk.subarray(from, at));
     else this.#keep(chunk, from, at);
-    return at < chunk.length && state !== ENDED ? `more than ${MAX_SECTION_BYTES} bytes of fields` : at;
+    return at < chunk.length && state !== ENDED ? SECTION_TOO_LARGE : at;
   }
 
   #startsWell(chunk: Buffer, from: number): boolean {
@@ -79,8 +91,13 @@ export class HeadSection {
     }
     chunk.copy(this.#kept, this.#keptBytes, from, to);
     this.#keptBytes = bytes;
-    if (this.#state === ENDED) this.lines = this.#kept.subarray(0, bytes - 2);
+    if (this.#state === ENDED) this.lines = withoutLastLine(this.#kept.subarray(0, bytes));
   }
+}
+
+/** The last line is empty. */
+function withoutLastLine(section: Buffer): Buffer {
+  return section.subarray(0, section.length - (section.at(-2) === CR ? 2 : 1));
 }
 
 const EMPTY = Buffer.alloc(0);

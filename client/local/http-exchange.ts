@@ -13,6 +13,9 @@ import type { ConnectionUser, ServiceConnection } from "./service-connection.ts"
 /** Interim answers cost no credit, so a service gets no more of them. */
 const MAX_INTERIM = 100;
 
+/** Those beyond are none that HTTP defines; they pass everywhere, but older servers end the link for them. */
+const MAX_NARROW_STATUS = 599;
+
 /** How an exchange ended. */
 export interface HttpOutcome {
   /** As in the request; empty if it was none. */
@@ -28,22 +31,24 @@ export interface HttpOutcome {
 
 export interface HttpOptions {
   service: LocalService;
+  /** Whether the other end takes statuses from 600 to 999. */
+  wideStatuses?: boolean | undefined;
   /** Called once: at the answer's end, when the protocol is switched, or at the failure. */
   finished: (outcome: HttpOutcome) => void;
 }
 
 /** Serves a stream that another end opened. Sets its handler before it returns. */
-export function serveHttp(stream: LinkStream, open: Open, { service, finished }: HttpOptions): void {
+export function serveHttp(stream: LinkStream, open: Open, options: HttpOptions): void {
   let request: LocalRequest;
   try {
     request = readLocalRequest(open);
   } catch (error) {
     const detail = `the server sent a request that cannot be replayed: ${(error as Error).message}`;
     stream.reset("INTERNAL", detail);
-    finished({ method: "", target: "", failure: "INTERNAL", detail });
+    options.finished({ method: "", target: "", failure: "INTERNAL", detail });
     return;
   }
-  const exchange = new HttpExchange(stream, request, { service, finished });
+  const exchange = new HttpExchange(stream, request, options);
   stream.handler = exchange;
   exchange.start();
 }
@@ -52,6 +57,7 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   readonly #stream: LinkStream;
   readonly #request: LocalRequest;
   readonly #service: LocalService;
+  readonly #wideStatuses: boolean;
   readonly #finished: HttpOptions["finished"];
   readonly #writer: RequestWriter;
 
@@ -68,10 +74,15 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   /** Behind the body of a request to upgrade: for the other protocol, if there will be one. */
   #early: Buffer[] = [];
 
-  constructor(stream: LinkStream, request: LocalRequest, { service, finished }: HttpOptions) {
+  constructor(
+    stream: LinkStream,
+    request: LocalRequest,
+    { service, wideStatuses = true, finished }: HttpOptions,
+  ) {
     this.#stream = stream;
     this.#request = request;
     this.#service = service;
+    this.#wideStatuses = wideStatuses;
     this.#finished = finished;
     this.#writer = new RequestWriter(request, stream);
   }
@@ -154,6 +165,10 @@ class HttpExchange implements StreamHandler, ConnectionUser {
   answer(head: AnswerHead): void {
     if (head.switches && !this.#request.upgrade) {
       this.broken("a switch of protocols that nobody asked for");
+      return;
+    }
+    if (head.status > MAX_NARROW_STATUS && !this.#wideStatuses) {
+      this.broken(`the status ${head.status}, which this tunnel-server does not take; update it`);
       return;
     }
     this.#head = head;

@@ -1,6 +1,7 @@
 import type { RawFields } from "../../link/http-head.ts";
 
 const TAB = 0x09;
+const CR = 0x0d;
 const SPACE = 0x20;
 const COLON = 0x3a;
 
@@ -27,16 +28,18 @@ export interface ReceivedFields {
 export function readFields(lines: string, from: number): ReceivedFields | string {
   const fields: RawFields = [];
   let plain = true;
-  for (let start = from, end: number; start < lines.length; start = end + 2) {
+  for (let start = from, lf: number; start < lines.length; start = lf + 1) {
     let colon = start;
     while (IS_TOKEN[lines.charCodeAt(colon)] === 1) colon++;
     if (colon === start || lines.charCodeAt(colon) !== COLON) return "a malformed field line";
-    end = lines.indexOf("\r", colon);
+    lf = lines.indexOf("\n", colon);
+    const hasCr = lines.charCodeAt(lf - 1) === CR;
+    const end = hasCr ? lf - 1 : lf;
     let valueStart = colon + 1;
     let valueEnd = end;
     while (valueStart < end && isBlank(lines.charCodeAt(valueStart))) valueStart++;
     while (valueEnd > valueStart && isBlank(lines.charCodeAt(valueEnd - 1))) valueEnd--;
-    plain &&= valueStart === colon + 2 && valueEnd === end && lines.charCodeAt(colon + 1) === SPACE;
+    plain &&= hasCr && valueStart === colon + 2 && valueEnd === end && lines.charCodeAt(colon + 1) === SPACE;
     const name = lines.slice(start, colon);
     // llhttp takes it for part of the value, and others do not.
     if (valueEnd < end && lines.slice(valueEnd, end).includes("\t") && TELLING.test(name))

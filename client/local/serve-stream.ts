@@ -35,6 +35,8 @@ export interface FinishedExchange extends HttpOutcome, Finished {}
 export interface ServeOptions {
   /** By `Tunnel.id` of the session. */
   tunnels: ReadonlyMap<number, LocalTunnel>;
+  /** Whether the server takes statuses from 600 to 999. */
+  wideStatuses?: boolean | undefined;
   /** Called once for each stream of HTTP, and each that cannot be served, whatever happened. */
   finished: (exchange: FinishedExchange) => void;
   /** Called once for each other stream. */
@@ -43,7 +45,7 @@ export interface ServeOptions {
 
 /** Serves a stream that the server opened. Sets its handler before it returns, or resets it. */
 export function serveStream(stream: LinkStream, open: Open, options: ServeOptions): void {
-  const { tunnels, finished } = options;
+  const { tunnels, wideStatuses, finished } = options;
   const startMs = performance.now();
   const tunnel = tunnels.get(open.tunnel);
   const name = tunnel?.name ?? "";
@@ -64,7 +66,7 @@ export function serveStream(stream: LinkStream, open: Open, options: ServeOption
     });
   if (tunnel?.kind === open.kind && (open.portOffset ?? 0) < tunnel.ports) {
     const { service } = tunnel;
-    if (tunnel.kind === "HTTP") return serveHttp(stream, open, { service, finished: report });
+    if (tunnel.kind === "HTTP") return serveHttp(stream, open, { service, wideStatuses, finished: report });
     const finishedRelay = (outcome: RelayOutcome): void =>
       options.finishedRelay({
         ...outcome,

@@ -1,11 +1,17 @@
 /** What is wrong between this client and a service behind `https://`, for people. */
+import type { Target } from "../../link/target.ts";
 
 /** OpenSSL's finding when bytes come that are no TLS. */
 const NO_TLS = new Set(["ERR_SSL_WRONG_VERSION_NUMBER", "ERR_SSL_PACKET_LENGTH_TOO_LONG"]);
 
+/** What to do where a service speaks only HTTP/2: a tunnel speaks HTTP/1.1 with it. */
+export function needsHttp1(target: Target): string {
+  const type = "tls" in target ? "tls" : "tcp";
+  return `an http tunnel needs HTTP/1.1: switch that on in the service, or use a ${type} tunnel, which passes any protocol`;
+}
+
 /** Where OpenSSL's own words would not help. */
 const DISAGREEMENTS: Readonly<Record<string, string>> = {
-  ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL: "it does not speak HTTP/1.1",
   ERR_SSL_TLSV1_ALERT_PROTOCOL_VERSION: "it speaks versions of TLS that are too old",
   ERR_SSL_UNSUPPORTED_PROTOCOL: "it speaks versions of TLS that are too old",
   // Behind the handshake, under TLS 1.3 (RFC 8446 section 4.4.2.4).
@@ -43,7 +49,9 @@ export function isNoTls({ code = "" }: NodeJS.ErrnoException): boolean {
   return NO_TLS.has(code);
 }
 
-export function disagreement({ code = "", reason }: TlsError): string {
+export function disagreement({ code = "", reason }: TlsError, target: Target): string {
+  if (code === "ERR_SSL_TLSV1_ALERT_NO_APPLICATION_PROTOCOL")
+    return `it does not speak HTTP/1.1, and probably only HTTP/2; ${needsHttp1(target)}`;
   return DISAGREEMENTS[code] ?? reason ?? code;
 }
 

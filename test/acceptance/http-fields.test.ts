@@ -266,6 +266,8 @@ describe("nothing is done to", () => {
     ["a page of HTML", "200 OK", ["Content-Type: text/html"], '<base href="http://127.0.0.1:3000/"><body>'],
     ["a failure of the service's own", "502 Bad Gateway", ["X-Own: 1"], "mine"],
     ["a status that nobody knows", "299 Fine", [], "fine"],
+    ["a status of no class", "600 Beyond", [], "fine"],
+    ["the highest status", "999 Denied", [], "fine"],
   ])("%s", async ([, start, fields, body], { tunnel }) => {
     const own = [...fields, `Content-Length: ${body.length}`];
     tunnel.backend.answer(`HTTP/1.1 ${start}\r\n${own.join("\r\n")}\r\n\r\n${body}`);

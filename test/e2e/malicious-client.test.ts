@@ -158,7 +158,7 @@ test.each(BREACHES)("a client that sends %s loses its session", async (_name, sa
 const BAD_ANSWERS: [name: string, head: string][] = [
   ["garbage", "\0\x01\x02 nonsense"],
   ["nothing at all", ""],
-  ["status 999", "HTTP/1.1 999 Much\r\n"],
+  ["status 1000", "HTTP/1.1 1000 Much\r\n"],
   ["status 099", "HTTP/1.1 099 Little\r\n"],
   ["status 101, unasked", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n"],
   ["status 100 as the final one", "HTTP/1.1 100 Continue\r\n"],

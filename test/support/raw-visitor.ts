@@ -112,7 +112,7 @@ export class RawVisitor {
   /** The next head, interim or final. */
   async head(): Promise<RawHead> {
     const statusLine = await this.#line();
-    const match = /^HTTP\/(1\.1) ([1-5][0-9]{2}) ([^\r\n]*)$/.exec(statusLine);
+    const match = /^HTTP\/(1\.1) ([1-9][0-9]{2}) ([^\r\n]*)$/.exec(statusLine);
     if (!match) throw new Error(`no status line: ${JSON.stringify(statusLine)}`);
     const fields = await this.#fields();
     return { version: match[1]!, status: Number(match[2]), reason: match[3]!, fields };

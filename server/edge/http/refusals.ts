@@ -132,7 +132,7 @@ const STREAM_FAILURES: Record<StreamFailure, Refusal> = {
   TIMEOUT: NO_ANSWER,
   BAD_RESPONSE: failed(
     "BAD_RESPONSE",
-    "The service behind this address gave an answer that is not valid HTTP.",
+    "The service behind this address gave an answer that is not valid HTTP/1.1, or has headers over 64 KiB.",
   ),
   CONNECTION_LOST: failed(
     "CONNECTION_LOST",

@@ -31,6 +31,11 @@ describe("RFC 9112 section 2.2, 4 and 5: a head", () => {
     ["HTTP/1.1 204 \r\n\r\n", "HTTP/1.1 204 \r\n"],
     ["HTTP/1.1 204   No \r\n\r\n", "HTTP/1.1 204   No \r\n"],
     ["HTTP/1.0 204 No\r\n\r\n", "HTTP/1.1 204 No\r\n"],
+    ["HTTP/1.1 204\n\n", "HTTP/1.1 204 \r\n"],
+    ["HTTP/1.1 204 No\nX: y\n\n", "HTTP/1.1 204 No\r\nX: y\r\n"],
+    ["HTTP/1.1 204 No\nX:y \t\r\nY: z\n\r\n", "HTTP/1.1 204 No\r\nX: y\r\nY: z\r\n"],
+    ["HTTP/1.1 204 No\r\nX: \nY:\n\n", "HTTP/1.1 204 No\r\nX: \r\nY: \r\n"],
+    ["HTTP/1.1 204 No\r\nX: y\r\n\n", "HTTP/1.1 204 No\r\nX: y\r\n"],
   ])("may begin with %j", (text, passed) => {
     expect(readAnswer(text)).toMatchObject({ outcome: "whole", head: passed });
   });
@@ -52,11 +57,14 @@ describe("RFC 9112 section 2.2, 4 and 5: a head", () => {
     "HTTP/1.1 20 OK\r\n\r\n",
     "HTTP/1.1 2000 OK\r\n\r\n",
     "HTTP/1.1 099 OK\r\n\r\n",
-    "HTTP/1.1 600 OK\r\n\r\n",
+    "HTTP/1.1 000 OK\r\n\r\n",
+    "\nHTTP/1.1 200 OK\n\n",
     "ICY 200 OK\r\n\r\n",
     "HTTP/1.1 200 O\x01K\r\n\r\n",
     "HTTP/1.1 200 O\rK\r\n\r\n",
     "HTTP/1.1 200 O\nK\r\n\r\n",
+    "HTTP/1.1 200 OK\n\r\r\n",
+    "HTTP/1.1 200 OK\r\r\n\r\n",
   ])("does not begin with %j", (text) => {
     expect(readAnswer(text).outcome).toBe("broken");
   });
@@ -76,7 +84,8 @@ describe("RFC 9112 section 2.2, 4 and 5: a head", () => {
     "X: a\x01",
     "X: a\x7f",
     "X: a\rY: b",
-    "X: a\nY: b",
+    "X: a\n b",
+    "X: a\r\r",
     "X: a\r",
     "X\0: a",
   ])("has no field line %j", (line) => {
@@ -87,10 +96,10 @@ describe("RFC 9112 section 2.2, 4 and 5: a head", () => {
   test.each<[string, string]>([
     ["another protocol", "SSH-2.0"],
     ["half a status line of another", "HTTP/2"],
-    ["a bare LF", "HTTP/1.1 200 OK\nContent-Length: 0\n\n"],
     ["a bare CR", "HTTP/1.1 200 OK\r\nX: a\rb"],
     ["a control character", "HTTP/1.1 200 OK\r\nX: \0"],
     ["a fold", "HTTP/1.1 200 OK\r\nX: a\r\n "],
+    ["a fold behind LF", "HTTP/1.1 200 OK\nX: a\n "],
   ])("is known to be broken by %s before its end comes", (_, text) => {
     for (const cuts of [[], Array.from(text, (_, i) => i)]) {
       expect(readAnswer(text, { ends: false, cuts }).outcome).toBe("broken");
@@ -106,6 +115,28 @@ describe("RFC 9112 section 2.2, 4 and 5: a head", () => {
     expect(readAnswer(`${start}X: ${"y".repeat(room)}`, { ends: false }).outcome).toBe("broken");
     // Passed on it would have more.
     expect(readAnswer(`${start}${"X:y\r\n".repeat(Math.floor(room / 5))}\r\n`).outcome).toBe("broken");
+  });
+
+  test("that ends its lines with LF alone ends where it does with CRLF, in whichever pieces it comes", () => {
+    const text = "HTTP/1.1 103 Hints\nLink: </a>\n\nHTTP/1.1 200 OK\nContent-Length: 4\r\nX: y\n\n\n\r\n!";
+    for (const cuts of [[], Array.from(text, (_, i) => i)]) {
+      expect(readAnswer(`${text}HTTP/1.1`, { cuts, ends: false })).toMatchObject({
+        outcome: "whole",
+        interims: ["HTTP/1.1 103 Hints\r\nLink: </a>\r\n"],
+        head: "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX: y\r\n",
+        body: "\n\r\n!",
+        bytes: text.length,
+      });
+    }
+  });
+
+  test.each([600, 799, 999])("may have the status %i, of none of HTTP's classes", (status) => {
+    const own = readAnswer(`HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n\r\nok`);
+    expect(own).toMatchObject({
+      outcome: "whole",
+      head: `HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n`,
+      body: "ok",
+    });
   });
 
   test("that comes byte by byte takes no longer than its bytes", () => {
@@ -165,10 +196,42 @@ describe("RFC 9112 section 6: a body", () => {
     expect(readAnswer(text).outcome).toBe("cut");
   });
 
+  test.each<[string, string]>([
+    ["Content-Length: 2\r\nX: y\r\ncontent-length: 2", "Content-Length: 2\r\nX: y"],
+    ["content-length: 2, 2", "content-length: 2"],
+    ["Content-Length: 2 ,2,  2\r\nContent-Length:2", "Content-Length: 2"],
+    ["Transfer-Encoding: identity\r\nContent-Length: 2", "Content-Length: 2"],
+    ["Content-Length: 2\r\ntransfer-encoding: Identity \r\nX: y", "Content-Length: 2\r\nX: y"],
+  ])("that says its length by %j is passed on with %j", (lines, passed) => {
+    const text = `${head(lines)}ok`;
+    const own = readAnswer(`${text}HTTP/1.1 200 OK`, { ends: false });
+    expect(own).toMatchObject({
+      outcome: "whole",
+      head: `HTTP/1.1 200 OK\r\n${passed}\r\n`,
+      body: "ok",
+      bytes: text.length,
+    });
+  });
+
+  test("with no coding but `identity` ends with the connection", () => {
+    const own = readAnswer(`${head("Transfer-Encoding: identity", "X: y")}hello`);
+    expect(own).toMatchObject({ outcome: "whole", head: "HTTP/1.1 200 OK\r\nX: y\r\n", body: "hello" });
+    expect(own.untilTheEnd).toBe(true);
+  });
+
   test.each([
-    ["Content-Length: 2", "Content-Length: 2"],
     ["Content-Length: 2", "Content-Length: 3"],
-    ["Content-Length: 2, 2"],
+    ["Content-Length: 2", "Content-Length: 02"],
+    ["Content-Length: 2, 3"],
+    ["Content-Length: 2, 02"],
+    ["Content-Length: 2,"],
+    ["Content-Length: ,2"],
+    ["Content-Length: 2,,2"],
+    ["Content-Length: 2, 2", "Content-Length: 3"],
+
+    ["Content-Length: 2; 2"],
+    ["Content-Length: 2,\xa02"],
+    ["Content-Length: two, two"],
     ["Content-Length: +2"],
     ["Content-Length: -2"],
     ["Content-Length: 0x2"],
@@ -185,7 +248,11 @@ describe("RFC 9112 section 6: a body", () => {
     ["Transfer-Encoding: gzip, chunked"],
     ["Transfer-Encoding: chunked, gzip"],
     ["Transfer-Encoding: gzip"],
-    ["Transfer-Encoding: identity"],
+    ["Transfer-Encoding: identity, chunked"],
+    ["Transfer-Encoding: chunked, identity"],
+    ["Transfer-Encoding: identity", CHUNKED],
+    [CHUNKED, "Transfer-Encoding: identity"],
+    ["Transfer-Encoding: identity", "Content-Length: 2", "Content-Length: 3"],
     ["Transfer-Encoding:"],
     ["Transfer-Encoding: xchunked"],
     ['Transfer-Encoding: "chunked"'],
@@ -225,6 +292,11 @@ describe("RFC 9112 section 7.1: chunks", () => {
     "2;a=\r\nok",
     '2;a="\r\nok',
     "2;a\nok",
+    "2\nok\n",
+    "2\r\nok\r\n0\n\r\n",
+    "2\r\nok\r\n0\r\n\n",
+    "2\r\nok\r\n0\r\nX: y\n\r\n",
+    "2\r\nok\r\n0\r\nX: y\r\n\n",
     "2;a\0\r\nok",
     '2;a="\x80"\r\nok',
     `2;${"a".repeat(5_000)}`,

@@ -16,6 +16,8 @@ export interface Visit {
   visitor?: number;
   /** The body is fed by the test. */
   streaming?: boolean;
+  /** Whether the server takes statuses from 600 on. */
+  wideStatuses?: boolean;
 }
 
 export interface Answer {
@@ -64,7 +66,7 @@ export class Replay {
         resolve(outcome);
       };
       const open = openFor(visit);
-      serveHttp(this.stream, open, { service, finished });
+      serveHttp(this.stream, open, { service, finished, wideStatuses: visit.wideStatuses });
       if (open.end && !this.stream.over) this.stream.finish();
     });
     if (visit.body !== undefined) {
