@@ -130,6 +130,9 @@ test("a tunnel's target is of any kind, with what goes for it", async () => {
     targetTls: { insecure: true, ca: "", serverName: "" },
     hostHeader: "target",
   });
+  expect(tunnelOf("https://10.0.0.5", { insecureTarget: true, targetServerName: "visitor" })).toMatchObject({
+    targetTls: { insecure: true, ca: "", serverName: "", serverNameOfVisitor: true },
+  });
   expect(tunnelOf("unix:/run/app.sock", { timeoutMs: "5000", hostHeader: "App.test:81" })).toMatchObject({
     target: { path: "/run/app.sock" },
     timeoutMs: 5_000,

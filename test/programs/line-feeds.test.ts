@@ -19,7 +19,8 @@ describe.skipIf(skipped !== "")(`a device that ends its lines with LF alone (net
     await using world = await startWorld({ service: { host: "127.0.0.1", port } });
     const got = await outputOf([
       ..."curl --silent --show-error --include --max-time 20 --noproxy *".split(" "),
-      ...["--resolve", `app.localhost:${world.httpPort}:127.0.0.1`],
+      "--resolve",
+      `app.localhost:${world.httpPort}:127.0.0.1`,
       `http://app.localhost:${world.httpPort}/`,
     ]);
     expect(got).toMatch(new RegExp(`^HTTP/1\\.1 ${status} \\w+\\r\\n(?:[^\\r\\n]+\\r\\n)+\\r\\nlive\\n$`));

@@ -70,9 +70,15 @@ for (const { service, start, skipped, refusal } of CASES) {
       const curl = (method: string, file: string, destination: string): Promise<string> =>
         outputOf([
           ..."curl --silent --show-error --max-time 20 --noproxy * --output /dev/null".split(" "),
-          ...["--write-out", "%{http_code}", "--request", method],
-          ...["--resolve", `app.localhost:${world.httpPort}:127.0.0.1`],
-          ...["--header", `Destination: ${destination}`, `${origin}/${file}`],
+          "--write-out",
+          "%{http_code}",
+          "--request",
+          method,
+          "--resolve",
+          `app.localhost:${world.httpPort}:127.0.0.1`,
+          "--header",
+          `Destination: ${destination}`,
+          `${origin}/${file}`,
         ]);
       const files = async (): Promise<string[]> =>
         (await readdir(documents)).filter((name) => !name.startsWith(".")).sort();

@@ -404,20 +404,6 @@ test.each<[string, object, string]>([
 
 describe("with the visitor's name for the service's", () => {
   const VISITOR = { ...CA, serverNameOfVisitor: true };
-  const at = (host: string): { fields: string[] } => ({ fields: [`Host: ${host}`] });
-
-  /** What each connection was asked for, and whether it resumed a session, beside what the service is. */
-  async function startSites(names: string[]): Promise<TlsService & { asked: (string | false)[] }> {
-    const asked: (string | false)[] = [];
-    const identity = await makeCertificate({ authority: AUTHORITY, names, ips: ["127.0.0.1"] });
-    const service = await startTlsService((connection, index) => {
-      const { servername, isSessionReused } = connection.socket as TLSSocket & { servername: string | false };
-      asked.push(isSessionReused.call(connection.socket) ? `${servername} again` : servername);
-      return answering(OK)(connection, index);
-    }, identity);
-    return Object.assign(service, { asked });
-  }
-
   test("asks for the Host of each request, and keeps connections and sessions for each name", async () => {
     await using service = await startSites(["a.test", "b.test"]);
     const local = tlsServiceAt(service.port, VISITOR);
@@ -469,3 +455,19 @@ describe("with the visitor's name for the service's", () => {
     await untilIdle(local, 0);
   });
 });
+
+function at(host: string): { fields: string[] } {
+  return { fields: [`Host: ${host}`] };
+}
+
+/** What each connection was asked for, and whether it resumed a session, beside what the service is. */
+async function startSites(names: string[]): Promise<TlsService & { asked: (string | false)[] }> {
+  const asked: (string | false)[] = [];
+  const identity = await makeCertificate({ authority: AUTHORITY, names, ips: ["127.0.0.1"] });
+  const service = await startTlsService((connection, index) => {
+    const socket = connection.socket as TLSSocket & { servername: string | false };
+    asked.push(socket.isSessionReused() ? `${socket.servername} again` : socket.servername);
+    return answering(OK)(connection, index);
+  }, identity);
+  return Object.assign(service, { asked });
+}

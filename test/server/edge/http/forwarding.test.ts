@@ -360,11 +360,14 @@ describe("Destination, of MOVE and COPY,", () => {
 
   test("follows the host that a trusted proxy says the visitor asked for", async () => {
     await using world = await EdgeUnderTest.start({ trustedProxies: ["127.0.0.1"] });
-    const move = (destination: string): string =>
-      `MOVE /a HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-Host: shop.test\r\nDestination: ${destination}\r\n\r\n`;
     await world.send(move("https://shop.test/b"));
     expect((await world.route.next()).values("destination")).toEqual(["http://app.test/b"]);
     await world.send(move("https://app.test/b"));
     expect((await world.route.next()).values("destination")).toEqual(["https://app.test/b"]);
   });
 });
+
+/** By way of a proxy. */
+function move(destination: string): string {
+  return `MOVE /a HTTP/1.1\r\nHost: app.test\r\nX-Forwarded-Host: shop.test\r\nDestination: ${destination}\r\n\r\n`;
+}
