@@ -1,3 +1,4 @@
+import { WIDE_STATUSES } from "../link/contract.ts";
 import { TunnelError } from "../link/errors.ts";
 import type { Kind, TargetTls, TunnelRequest, Welcome } from "../link/messages.ts";
 import { formatTarget, type Target } from "../link/target.ts";
@@ -112,6 +113,7 @@ export class TunnelClient {
       lookPauseMs: tuning?.lookPauseMs,
     });
     let onlineAt = Number.POSITIVE_INFINITY;
+    let wideStatuses = false;
     const session = new ClientSession({
       server,
       clientId,
@@ -121,6 +123,7 @@ export class TunnelClient {
       names: this.#names,
       onOnline: (welcome: Welcome) => {
         onlineAt = performance.now();
+        wideStatuses = welcome.features?.includes(WIDE_STATUSES) ?? false;
         this.#saidReason = undefined;
         log.info({ ...reachedAt(server), version: welcome.version }, "online");
         served.replace(welcome.tunnels);
@@ -129,6 +132,7 @@ export class TunnelClient {
       onStream: (stream, open) =>
         serveStream(stream, open, {
           tunnels: served.byId,
+          wideStatuses,
           finished: (exchange) => this.#logExchange(exchange),
           finishedRelay: (relay) => this.#logRelay(relay),
         }),

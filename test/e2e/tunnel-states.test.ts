@@ -1,9 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { type AddressInfo, createServer } from "node:net";
-import { expect, test } from "vitest";
+import { expect, onTestFinished, test } from "vitest";
 import { encodeAccessKey } from "../../link/access-key.ts";
-import type { Tunnel, Welcome } from "../../link/messages.ts";
+import { FEATURES } from "../../link/contract.ts";
+import type { Open, Tunnel, Welcome } from "../../link/messages.ts";
 import { saying, startLocalWeb } from "../support/local-web.ts";
 import { startClientProcess } from "../support/processes.ts";
 import { RawClient, wanted } from "../support/raw-client.ts";
@@ -98,6 +99,37 @@ test("a server of before, which does not say that it takes it, is told nothing, 
   expect(world.call.heard.all("tunnelStates")).toEqual([]);
 });
 
+test.each([
+  ["a server of before, which would take it for a breach, gets a reset", [], "reset"],
+  ["a server that takes it gets it as it is", ["wide_statuses"], "accept"],
+] as const)("of an answer with a status of 799 %s", async (_what, features, message) => {
+  const device = createServer((socket) =>
+    socket.once("data", () => socket.end("HTTP/1.1 799 Odd\r\nContent-Length: 0\r\n\r\n")),
+  );
+  device.listen(0, "127.0.0.1");
+  await once(device, "listening");
+  onTestFinished(() => void device.close());
+  const { port } = device.address() as AddressInfo;
+  await using world = await clientOf([{ target: `127.0.0.1:${port}` }], { features: [...features] });
+  const open: Open = {
+    stream: 2,
+    tunnel: 1,
+    kind: "HTTP",
+    requestId: "r",
+    visitor: "203.0.113.7:4711",
+    head: Buffer.from("GET / HTTP/1.1\r\nHost: a\r\n"),
+    end: true,
+  };
+  await world.client.online();
+  world.call.say([{ message: "open", open }]);
+  const heard = await world.call.heard.message(message);
+  expect(heard).toMatchObject(
+    message === "reset"
+      ? { reset: { stream: 2, code: "BAD_RESPONSE" } }
+      : { accept: { stream: 2, head: Buffer.from("HTTP/1.1 799 Odd\r\nContent-Length: 0\r\n") } },
+  );
+});
+
 test("tunnels that the server changes are looked at again, the last of many changes alone", async () => {
   const nobody = await freePort();
   const options = { tuning: { lookPauseMs: 100 } };
@@ -117,7 +149,7 @@ test("a client of before, without features, is served", async () => {
   await using server = await startTestServer();
   using client = new RawClient(server.grpcPort);
   client.hello(await server.addKey(), { wanted: [wanted("app")] });
-  expect((await client.welcomed()).features).toEqual(["tunnel_states"]);
+  expect((await client.welcomed()).features).toEqual(FEATURES);
 });
 
 test("both logs name what the client does not allow, and what does not answer", async () => {
