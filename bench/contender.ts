@@ -21,11 +21,17 @@ export interface Contender extends AsyncDisposable {
   startClient?(): void;
 }
 
+/** The first of its programs that runs no more. */
+export function howOneEnded({ server, client }: Contender): string | undefined {
+  return server?.howItEnded() ?? client?.howItEnded();
+}
+
 export interface StartOptions {
   backend: Backend;
   road: Road;
   /** An empty one of its own. */
   directory: string;
+  signal: AbortSignal;
 }
 
 export interface ContenderKind {

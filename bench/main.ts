@@ -1,11 +1,13 @@
 #!/usr/bin/env node
 import { createRequire } from "node:module";
+import { mkdir } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { InvalidArgumentError } from "commander";
 import { CommandError, USAGE_EXIT_CODE } from "../runtime/command-error.ts";
 import { newProgram, runProgram } from "../runtime/command-line.ts";
 import { CONTENDERS, QUICK_CONTENDERS } from "./contenders/all-contenders.ts";
 import { machineLine, thisMachine } from "./machine.ts";
+import { inWords } from "./measure.ts";
 import { installNeeded } from "./needed-programs.ts";
 import { compare, ratiosOf } from "./ratios.ts";
 import { runBench } from "./run-bench.ts";
@@ -60,8 +62,11 @@ async function run(options: Options): Promise<void> {
     contenders.flatMap(({ programs = [] }) => programs),
     print,
   );
+  // Better now than after an hour.
+  await mkdir(out, { recursive: true });
   print(machineLine(thisMachine()));
 
+  const titles = new Map(CONTENDERS.map(({ name, title }) => [name, title]));
   const results = await runBench({
     workloads,
     contenders,
@@ -69,16 +74,19 @@ async function run(options: Options): Promise<void> {
     seconds,
     quick,
     print,
+    keep: (soFar) =>
+      writeResults(soFar, titles, out).catch((error: unknown) => print(`not saved: ${inWords(error)}`)),
     signal: stop.signal,
-  }).catch((error: unknown) => {
-    throw stop.signal.aborted ? new Error("interrupted") : error;
   });
-  const titles = new Map(CONTENDERS.map(({ name, title }) => [name, title]));
+  const where = join(out, "latest.json");
+  if (results.incomplete !== undefined && results.rows.length === 0) throw new Error(results.incomplete);
   await writeResults(results, titles, out);
+  if (results.incomplete !== undefined)
+    throw new Error(`${results.incomplete}; what was measured until then: ${where}`);
   const verdicts = verdictLines(results.targets);
   if (verdicts.length > 0) print(`\nWhat must hold of culvert\n${verdicts.join("\n")}`);
   if (save) await saveResults(results, { root: ROOT, workloads: WORKLOADS, titles });
-  print(`\nall figures: ${join(out, "latest.json")}`);
+  print(`\nall figures: ${where}`);
   if (stored) {
     const comparisons = compare(stored, ratiosOf(results.rows, WORKLOADS));
     const worse = comparisons.filter(({ ok }) => !ok);

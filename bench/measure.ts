@@ -1,14 +1,10 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import type { Contender } from "./contender.ts";
+import { howOneEnded, type Contender } from "./contender.ts";
 import { cpuSeconds, peakBytes, resetPeaks } from "./processes.ts";
-import { runTool } from "./tool.ts";
 import { GIB, MIB } from "./units.ts";
 import type { Outcome, Sample, Workload } from "./workload.ts";
 import type { World } from "./world.ts";
-
-/** No visit takes so long unless it hangs. */
-const STUCK_AFTER_MS = 180_000;
 
 export interface MeasureOptions {
   world: World;
@@ -33,10 +29,7 @@ export async function measure(workload: Workload, options: MeasureOptions): Prom
       road: world.road,
       seconds,
       directory,
-      visit: (command) =>
-        runTool([...world.road.atServer, ...command], {
-          signal: AbortSignal.any([signal, AbortSignal.timeout(STUCK_AFTER_MS)]),
-        }),
+      visit: (command) => world.visit(command),
       signal,
     });
     const per = unitsOf(workload, outcome);
@@ -49,7 +42,8 @@ export async function measure(workload: Workload, options: MeasureOptions): Prom
     return { ...sample, figures: { ...figures, ...outcome.figures } };
   } catch (error) {
     signal.throwIfAborted();
-    return { ...sample, figures: {}, failed: inWords(error as Error) };
+    const failed = [inWords(error), howOneEnded(contender) ?? []].flat().join("; ");
+    return { ...sample, figures: {}, failed };
   } finally {
     contender.server?.emptyLog();
     contender.client?.emptyLog();
@@ -57,7 +51,10 @@ export async function measure(workload: Workload, options: MeasureOptions): Prom
   }
 }
 
-function inWords({ message, cause }: Error): string {
+/** With what is behind it. */
+export function inWords(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const { message, cause } = error;
   return cause instanceof Error ? `${message} (${cause.message})` : message;
 }
 

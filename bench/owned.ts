@@ -1,4 +1,4 @@
-/** Things that end together, the last first. */
+/** Things that end together, the last first; one that fails to end does not keep the others. */
 export class Owned implements AsyncDisposable {
   readonly #parts: AsyncDisposable[] = [];
 
@@ -8,6 +8,14 @@ export class Owned implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const part of this.#parts.splice(0).toReversed()) await part[Symbol.asyncDispose]();
+    const errors: unknown[] = [];
+    for (const part of this.#parts.splice(0).toReversed()) {
+      try {
+        await part[Symbol.asyncDispose]();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    if (errors.length > 0) throw errors[0];
   }
 }

@@ -1,6 +1,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { closeSync, openSync, readFileSync, truncateSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
+import { stripVTControlCharacters } from "node:util";
 import { families } from "./processes.ts";
 
 const SAYS_WITHIN_MS = 30_000;
@@ -30,17 +31,20 @@ export class Program implements AsyncDisposable {
     this.#logFile = logFile;
     // Appending, so that the file can be emptied under the program.
     const log = openSync(logFile, "a");
-    this.#child = spawn(command[0]!, command.slice(1), {
-      env: { ...process.env, ...env },
-      cwd,
-      stdio: ["ignore", log, log],
-      // Its own process group: Ctrl-C in the terminal reaches the bench alone.
-      detached: true,
-    });
-    closeSync(log);
+    try {
+      this.#child = spawn(command[0]!, command.slice(1), {
+        env: { ...process.env, ...env },
+        cwd,
+        stdio: ["ignore", log, log],
+        // Its own process group: Ctrl-C in the terminal reaches the bench alone.
+        detached: true,
+      });
+    } finally {
+      closeSync(log);
+    }
     this.ended = new Promise((resolve) => {
-      this.#child.once("error", (error) => resolve(error.message));
-      this.#child.once("exit", (code, signal) => resolve(signal ?? `exit code ${code}`));
+      this.#child.once("error", ({ message }) => resolve(`cannot be run: ${message}`));
+      this.#child.once("exit", (code, signal) => resolve(`ended with ${signal ?? `exit code ${code}`}`));
     }).then((how) => (this.#end = String(how)));
   }
 
@@ -48,27 +52,34 @@ export class Program implements AsyncDisposable {
     return this.#child.pid!;
   }
 
-  /** @throws if the program ends, or half a minute does, before its log matches */
-  async said(pattern: RegExp): Promise<RegExpExecArray> {
+  /** @throws if the program ends, or half a minute does, before its log matches; or if the signal says so */
+  async said(pattern: RegExp, signal?: AbortSignal): Promise<RegExpExecArray> {
     const giveUpAt = performance.now() + SAYS_WITHIN_MS;
     for (;;) {
       const found = pattern.exec(readFileSync(this.#logFile, "utf8"));
       if (found) return found;
-      if (this.#end !== undefined)
-        throw new Error(`${this.name} ended with ${this.#end}: ${this.lastWords()}`);
+      const end = this.howItEnded();
+      if (end !== undefined) throw new Error(end);
       if (performance.now() > giveUpAt)
         throw new Error(`${this.name} did not say ${String(pattern)} in time: ${this.lastWords()}`);
-      await sleep(LOOK_EVERY_MS);
+      await sleep(LOOK_EVERY_MS, undefined, { signal });
     }
   }
 
-  lastWords(): string {
-    return readFileSync(this.#logFile, "utf8").trim().split("\n").slice(-3).join("; ");
+  /** And what it said last; undefined while it runs. */
+  howItEnded(): string | undefined {
+    return this.#end === undefined ? undefined : `${this.name} ${this.#end}: ${this.lastWords()}`;
   }
 
-  /** Access logs of a long run would fill the disk. */
+  /** Without the colours that some write into files too. */
+  lastWords(): string {
+    const log = stripVTControlCharacters(readFileSync(this.#logFile, "utf8")).trim();
+    return log === "" ? "it said nothing" : log.split("\n").slice(-3).join("; ");
+  }
+
+  /** Access logs of a long run would fill the disk. The last words of one that has ended are kept. */
   emptyLog(): void {
-    truncateSync(this.#logFile);
+    if (this.#end === undefined) truncateSync(this.#logFile);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,8 +3,10 @@ import type { Row } from "./summary.ts";
 import type { Verdict } from "./targets.ts";
 import type { Sample } from "./workload.ts";
 
-/** What a run leaves behind, in results.json. */
+/** What a run leaves behind, in latest.json. */
 export interface Results {
+  /** Why this is not all of it. */
+  incomplete?: string;
   machine: Machine;
   options: { seconds: number; rounds: number; quick: boolean };
   /** Contenders and workloads that could not take part, and why. */

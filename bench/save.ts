@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { chartOf } from "./chart.ts";
 import { machineLine } from "./machine.ts";
@@ -20,8 +20,14 @@ export async function writeResults(
   directory: string,
 ): Promise<void> {
   await mkdir(directory, { recursive: true });
-  await writeFile(join(directory, "latest.json"), `${JSON.stringify(results, undefined, 1)}\n`);
-  await writeFile(join(directory, "latest.svg"), chartOf(results, titles));
+  await replaceFile(join(directory, "latest.json"), `${JSON.stringify(results, undefined, 1)}\n`);
+  await replaceFile(join(directory, "latest.svg"), chartOf(results, titles));
+}
+
+/** Whole at every moment, even if this process is killed meanwhile. */
+async function replaceFile(file: string, text: string): Promise<void> {
+  await writeFile(`${file}.new`, text);
+  await rename(`${file}.new`, file);
 }
 
 /**

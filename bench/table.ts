@@ -60,9 +60,15 @@ function cellsOf(workload: Workload, rows: readonly Row[], titles: ReadonlyMap<s
 function failuresOf(rows: readonly Row[], titles: ReadonlyMap<string, string>): string[] {
   return rows.flatMap(({ contender, failures }) =>
     [...new Set(failures)].map(
-      (failure) => `  FAILED: ${titles.get(contender) ?? contender}: ${failure.slice(0, 200)}`,
+      (failure) => `  FAILED: ${titles.get(contender) ?? contender}: ${inShort(failure, 300)}`,
     ),
   );
+}
+
+/** On one line: what programs say is often long, and holds characters that no table or chart can. */
+export function inShort(text: string, mostCharacters: number): string {
+  const line = text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
+  return line.length <= mostCharacters ? line : `${line.slice(0, mostCharacters - 1)}…`;
 }
 
 /** Three digits that say something; a dash for nothing. */

@@ -1,4 +1,5 @@
-import { execFile } from "node:child_process";
+import { execFile, spawn } from "node:child_process";
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
@@ -44,6 +45,30 @@ test.skipIf(missing.length > 0)(
     expect(direct!.ratios["rate"]!.median).toBeCloseTo(quotient, 6);
     expect(results.machine.cores).toBeGreaterThan(0);
     expect(readFileSync(join(out, "latest.svg"), "utf8")).toMatch(/^<svg [^]*<\/svg>\n$/);
+  },
+);
+
+test.skipIf(missing.length > 0)(
+  "a run that is interrupted leaves what it has measured",
+  { timeout: 120_000 },
+  async () => {
+    const out = await temporaryDirectory();
+    const args = ["--quick", "--rounds=1", "--seconds=1", "--only=get", "--contenders=direct"];
+    const child = spawn(process.execPath, [MAIN, ...args, `--out=${out}`]);
+    let output = "";
+    let stopped = false;
+    for (const stream of [child.stdout, child.stderr])
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        output += text;
+        if (!stopped && output.includes("Small GET, 1 connection")) stopped = child.kill("SIGINT");
+      });
+    expect(await once(child, "close")).toEqual([1, null]);
+    expect(output).toContain(`interrupted; what was measured until then: ${join(out, "latest.json")}`);
+    const results = JSON.parse(readFileSync(join(out, "latest.json"), "utf8")) as Results;
+    expect(results.incomplete).toBe("interrupted");
+    expect(results.rows.length).toBeLessThan(4);
+    expect(results.rows[0]).toMatchObject({ workload: "get-1", contender: "direct" });
+    expect(results.rows[0]!.figures["rate"]!.median).toBeGreaterThan(0);
   },
 );
 
