@@ -1,41 +1,32 @@
-import { join } from "node:path";
 import type { ContenderKind } from "../contender.ts";
 import { freePort } from "../free-port.ts";
-import { Program } from "../program.ts";
 import { peerObstacle, peerProgram } from "./peer-program.ts";
-import { Tunnel } from "./tunnel.ts";
+import { portEntrance, startTunnel } from "./tunnel.ts";
 
 /** SSH in a WebSocket: always encrypted. */
 export const chisel: ContenderKind = {
   name: "chisel",
   title: "chisel",
   obstacle: () => peerObstacle("chisel"),
-  async start({ backend, road, directory }) {
+  async start(options) {
+    const { backend, road } = options;
     const [controlPort, publicPort] = [await freePort(), await freePort()];
+    const { host, port } = await road.toServer(controlPort);
     const listen = ["--host", road.serverHost, "--port", String(controlPort)];
-    const server = new Program({
-      name: "chisel's server",
-      command: [...road.atServer, peerProgram("chisel")!, "server", ...listen, "--reverse"],
-      logFile: join(directory, "server.log"),
-    });
-    try {
-      await server.said(/Listening on/);
-      const { host, port } = await road.toServer(controlPort);
-      const remote = `R:127.0.0.1:${publicPort}:127.0.0.1:${backend.port}`;
-      return new Tunnel({
+    const remote = `R:127.0.0.1:${publicPort}:127.0.0.1:${backend.port}`;
+    const program = peerProgram("chisel")!;
+    return await startTunnel(
+      {
         kind: chisel,
-        entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
-        server,
-        startClient: () =>
-          new Program({
-            name: "chisel",
-            command: [...road.atClient, peerProgram("chisel")!, "client", `http://${host}:${port}`, remote],
-            logFile: join(directory, "client.log"),
-          }),
-      });
-    } catch (error) {
-      await server[Symbol.asyncDispose]();
-      throw error;
-    }
+        entrance: portEntrance(publicPort),
+        server: {
+          name: "chisel's server",
+          command: [program, "server", ...listen, "--reverse"],
+          ready: /Listening on/,
+        },
+        client: { name: "chisel's client", command: [program, "client", `http://${host}:${port}`, remote] },
+      },
+      options,
+    );
   },
 };

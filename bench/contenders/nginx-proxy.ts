@@ -1,6 +1,7 @@
 import type { ContenderKind } from "../contender.ts";
 import { freePort } from "../free-port.ts";
 import { startNginx } from "../backend/nginx.ts";
+import { portEntrance } from "./tunnel.ts";
 
 /** A plain reverse proxy with connections kept on both sides: what HTTP costs with no tunnel in it. */
 export const nginxProxy: ContenderKind = {
@@ -32,7 +33,7 @@ export const nginxProxy: ContenderKind = {
     });
     return {
       kind: nginxProxy,
-      entrance: { host: "127.0.0.1", port, hostname: "bench.localhost" },
+      entrance: portEntrance(port),
       server,
       [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
     };

@@ -1,16 +1,11 @@
-import { accessSync, constants } from "node:fs";
 import { findProgram } from "../needed-programs.ts";
 
-/** A peer that takes part where its programs are: named by an environment variable (`FRPS=/opt/frps`), or on PATH. */
+/**
+ * A peer that takes part where its programs are: named by an environment variable (`FRPS=/opt/frps`), or on PATH. Whether one that is
+ * named can be run shows when it is to start: a wrong path is told in the tables, and not passed over as a peer that nobody has.
+ */
 export function peerProgram(name: string): string | undefined {
-  const named = process.env[name.toUpperCase()];
-  if (!named) return findProgram(name);
-  try {
-    accessSync(named, constants.X_OK);
-    return named;
-  } catch {
-    return undefined;
-  }
+  return process.env[name.toUpperCase()] || findProgram(name);
 }
 
 /** Says what to do if one of them is not here. */

@@ -1,11 +1,12 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ContenderKind, StartOptions } from "../contender.ts";
+import type { Contender, ContenderKind, StartOptions } from "../contender.ts";
 import { freePort } from "../free-port.ts";
-import { Program } from "../program.ts";
 import { runTool } from "../tool.ts";
 import { peerObstacle, peerProgram } from "./peer-program.ts";
-import { Tunnel } from "./tunnel.ts";
+import { portEntrance, startTunnel } from "./tunnel.ts";
+
+const KEYS_WITHIN_MS = 10_000;
 
 export const rathole: ContenderKind = {
   name: "rathole",
@@ -18,7 +19,7 @@ export const ratholeNoise: ContenderKind = {
   name: "rathole-noise",
   title: "rathole, noise",
   obstacle: () => peerObstacle("rathole"),
-  start: async (options) => start(ratholeNoise, await makeKeys(), options),
+  start: async (options) => start(ratholeNoise, await makeKeys(options), options),
 };
 
 interface Keys {
@@ -26,11 +27,8 @@ interface Keys {
   publicKey: string;
 }
 
-async function start(
-  kind: ContenderKind,
-  keys: Keys | undefined,
-  { backend, road, directory }: StartOptions,
-): Promise<Tunnel> {
+async function start(kind: ContenderKind, keys: Keys | undefined, options: StartOptions): Promise<Contender> {
+  const { backend, road, directory } = options;
   const [controlPort, publicPort] = [await freePort(), await freePort()];
   const [serverConfig, clientConfig] = [join(directory, "server.toml"), join(directory, "client.toml")];
   const transport = (end: "server" | "client", key: string): string =>
@@ -46,48 +44,42 @@ default_token = "bench"
 bind_addr = "127.0.0.1:${publicPort}"
 ${transport("server", `local_private_key = "${keys?.privateKey}"`)}`,
   );
-  const command = [peerProgram("rathole")!];
-  const server = new Program({
-    name: "rathole's server",
-    command: [...road.atServer, ...command, "--server", serverConfig],
-    logFile: join(directory, "server.log"),
-    env: { RUST_LOG: "info" },
-  });
-  try {
-    await server.said(/Listening at/);
-    const { host, port } = await road.toServer(controlPort);
-    writeFileSync(
-      clientConfig,
-      `[client]
+  const { host, port } = await road.toServer(controlPort);
+  writeFileSync(
+    clientConfig,
+    `[client]
 remote_addr = "${host}:${port}"
 default_token = "bench"
 [client.services.bench]
 local_addr = "127.0.0.1:${backend.port}"
 ${transport("client", `remote_public_key = "${keys?.publicKey}"`)}`,
-    );
-    return new Tunnel({
+  );
+  const program = peerProgram("rathole")!;
+  const env = { RUST_LOG: "info" };
+  return await startTunnel(
+    {
       kind,
-      entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
-      server,
-      startClient: () =>
-        new Program({
-          name: "rathole's client",
-          command: [...road.atClient, ...command, "--client", clientConfig],
-          logFile: join(directory, "client.log"),
-          env: { RUST_LOG: "info" },
-        }),
-    });
-  } catch (error) {
-    await server[Symbol.asyncDispose]();
-    throw error;
-  }
+      entrance: portEntrance(publicPort),
+      server: {
+        name: "rathole's server",
+        command: [program, "--server", serverConfig],
+        env,
+        ready: /Listening at/,
+      },
+      client: { name: "rathole's client", command: [program, "--client", clientConfig], env },
+    },
+    options,
+  );
 }
 
-async function makeKeys(): Promise<Keys> {
-  const { stdout } = await runTool([peerProgram("rathole")!, "--genkey"]);
+async function makeKeys({ signal }: StartOptions): Promise<Keys> {
+  const { stdout, stderr } = await runTool([peerProgram("rathole")!, "--genkey"], {
+    signal: AbortSignal.any([signal, AbortSignal.timeout(KEYS_WITHIN_MS)]),
+  });
   const [privateKey, publicKey] = ["Private", "Public"].map(
     (which) => new RegExp(`${which} Key:\\s+(\\S+)`, "i").exec(stdout)?.[1],
   );
-  if (!privateKey || !publicKey) throw new Error(`rathole --genkey made no keys: ${stdout.trim()}`);
+  if (!privateKey || !publicKey)
+    throw new Error(`rathole --genkey made no keys: ${(stdout + stderr).trim()}`);
   return { privateKey, publicKey };
 }

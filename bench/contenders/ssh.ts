@@ -4,16 +4,16 @@ import { join } from "node:path";
 import type { ContenderKind } from "../contender.ts";
 import { freePort } from "../free-port.ts";
 import { findProgram } from "../needed-programs.ts";
-import { Program } from "../program.ts";
 import { runTool } from "../tool.ts";
-import { Tunnel } from "./tunnel.ts";
+import { portEntrance, startTunnel } from "./tunnel.ts";
 
 /** `ssh -R` to an sshd of its own. */
 export const ssh: ContenderKind = {
   name: "ssh",
   title: "ssh -R",
   programs: ["ssh", "ssh-keygen", "sshd"],
-  async start({ backend, road, directory }) {
+  async start(options) {
+    const { backend, road, directory } = options;
     const [hostKey, userKey, config] = ["host", "user", "sshd_config"].map((name) => join(directory, name));
     await Promise.all([makeKey(hostKey!), makeKey(userKey!)]);
     // Where sshd puts its unprivileged part; Debian's service makes it.
@@ -34,49 +34,41 @@ Compression no
 UseDNS no
 `,
     );
-    const server = new Program({
-      name: "sshd",
-      command: [...road.atServer, findProgram("sshd")!, "-D", "-e", "-f", config!],
-      logFile: join(directory, "sshd.log"),
-    });
-    try {
-      await server.said(/Server listening/);
-      const { host, port } = await road.toServer(sshdPort);
-      const options = [
-        "ExitOnForwardFailure=yes",
-        "StrictHostKeyChecking=no",
-        `UserKnownHostsFile=${join(directory, "known_hosts")}`,
-        "Compression=no",
-        "BatchMode=yes",
-        "IdentitiesOnly=yes",
-        "IdentityAgent=none",
-      ];
-      const forward = `127.0.0.1:${publicPort}:127.0.0.1:${backend.port}`;
-      return new Tunnel({
+    const { host, port } = await road.toServer(sshdPort);
+    const settings = [
+      "ExitOnForwardFailure=yes",
+      "StrictHostKeyChecking=no",
+      `UserKnownHostsFile=${join(directory, "known_hosts")}`,
+      "Compression=no",
+      "BatchMode=yes",
+      "IdentitiesOnly=yes",
+      "IdentityAgent=none",
+    ];
+    return await startTunnel(
+      {
         kind: ssh,
-        entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
-        server,
-        startClient: () =>
-          new Program({
-            name: "ssh",
-            command: [
-              ...road.atClient,
-              findProgram("ssh")!,
-              "-NT",
-              "-Fnone",
-              `-i${userKey}`,
-              ...options.flatMap((option) => ["-o", option]),
-              `-p${port}`,
-              `-R${forward}`,
-              `${userInfo().username}@${host}`,
-            ],
-            logFile: join(directory, "ssh.log"),
-          }),
-      });
-    } catch (error) {
-      await server[Symbol.asyncDispose]();
-      throw error;
-    }
+        entrance: portEntrance(publicPort),
+        server: {
+          name: "sshd",
+          command: [findProgram("sshd")!, "-D", "-e", "-f", config!],
+          ready: /Server listening/,
+        },
+        client: {
+          name: "ssh",
+          command: [
+            findProgram("ssh")!,
+            "-NT",
+            "-Fnone",
+            `-i${userKey}`,
+            ...settings.flatMap((setting) => ["-o", setting]),
+            `-p${port}`,
+            `-R127.0.0.1:${publicPort}:127.0.0.1:${backend.port}`,
+            `${userInfo().username}@${host}`,
+          ],
+        },
+      },
+      options,
+    );
   },
 };
 
