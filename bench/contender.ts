@@ -43,4 +43,6 @@ export interface ContenderKind {
   /** Why it cannot take part here. */
   obstacle?(options: { print: (line: string) => void }): Promise<string | undefined>;
   start(options: StartOptions): Promise<Contender>;
+  /** How long its server takes to notice that its client has gone, and to let the next one in; half a second, if left out. */
+  clientGoneMs?: number;
 }

@@ -1,40 +1,37 @@
-import { join } from "node:path";
 import type { ContenderKind } from "../contender.ts";
-import { freePort } from "../free-port.ts";
-import { Program } from "../program.ts";
+import { freeLoopbackAddress, freePort } from "../free-port.ts";
 import { peerObstacle, peerProgram } from "./peer-program.ts";
-import { Tunnel } from "./tunnel.ts";
+import { portEntrance, startTunnel } from "./tunnel.ts";
 
-/** Plain TCP, a connection for each visitor's; its control port cannot be chosen, so it takes no other road. */
+/** Cannot be chosen. */
+const CONTROL_PORT = 7835;
+
+/** Plain TCP, a connection for each visitor's. Each one gets an address of its own, since all have the same port; so it takes no other road. */
 export const bore: ContenderKind = {
   name: "bore",
   title: "bore",
   obstacle: () => peerObstacle("bore"),
-  async start({ backend, directory }) {
-    const publicPort = await freePort();
-    const ports = ["--min-port", String(publicPort), "--max-port", String(publicPort)];
-    const server = new Program({
-      name: "bore's server",
-      command: [peerProgram("bore")!, "server", ...ports, "--bind-addr", "127.0.0.1"],
-      logFile: join(directory, "server.log"),
-    });
-    try {
-      await server.said(/server listening/);
-      const where = ["--to", "127.0.0.1", "--local-host", "127.0.0.1", "--port", String(publicPort)];
-      return new Tunnel({
+  clientGoneMs: 1_500,
+  async start(options) {
+    const [address, publicPort] = [await freeLoopbackAddress(CONTROL_PORT), String(await freePort())];
+    const program = peerProgram("bore")!;
+    const ports = ["--min-port", publicPort, "--max-port", publicPort, "--bind-tunnels", "127.0.0.1"];
+    const service = ["--local-host", "127.0.0.1", String(options.backend.port)];
+    return await startTunnel(
+      {
         kind: bore,
-        entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
-        server,
-        startClient: () =>
-          new Program({
-            name: "bore",
-            command: [peerProgram("bore")!, "local", String(backend.port), ...where],
-            logFile: join(directory, "client.log"),
-          }),
-      });
-    } catch (error) {
-      await server[Symbol.asyncDispose]();
-      throw error;
-    }
+        entrance: portEntrance(Number(publicPort)),
+        server: {
+          name: "bore's server",
+          command: [program, "server", ...ports, "--bind-addr", address],
+          ready: /server listening/,
+        },
+        client: {
+          name: "bore's client",
+          command: [program, "local", ...service, "--to", address, "--port", publicPort],
+        },
+      },
+      options,
+    );
   },
 };

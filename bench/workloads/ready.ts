@@ -1,6 +1,6 @@
 import { get } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import type { Entrance } from "../contender.ts";
+import { howOneEnded, type Entrance } from "../contender.ts";
 import { spreadOf } from "../statistics.ts";
 import type { Workload } from "../workload.ts";
 
@@ -8,7 +8,7 @@ const TIMES = 5;
 const READY_WITHIN_MS = 20_000;
 const LOOK_EVERY_MS = 5;
 /** For the server to notice that the last client has gone. */
-const GONE_MS = 500;
+const CLIENT_GONE_MS = 500;
 
 /** From the start of the client's process to the first answer through it; the server is there. */
 export const ready: Workload = {
@@ -20,11 +20,13 @@ export const ready: Workload = {
     "culvert",
     "culvert-plain",
     "ssh",
+    "frp-http",
     "frp-tls",
     "frp",
     "rathole-noise",
     "rathole",
     "chisel",
+    "gost",
     "bore",
   ],
   fresh: true,
@@ -32,10 +34,12 @@ export const ready: Workload = {
     const took: number[] = [];
     while (took.length < TIMES) {
       await contender.stopClient!();
-      await sleep(GONE_MS, undefined, { signal });
+      await sleep(contender.kind.clientGoneMs ?? CLIENT_GONE_MS, undefined, { signal });
       const startedAt = performance.now();
       contender.startClient!();
       while (!(await answers(contender.entrance, signal))) {
+        const end = howOneEnded(contender);
+        if (end !== undefined) throw new Error(end);
         if (performance.now() - startedAt > READY_WITHIN_MS) throw new Error("the new client never answered");
         await sleep(LOOK_EVERY_MS, undefined, { signal });
       }
