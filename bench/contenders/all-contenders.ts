@@ -3,7 +3,8 @@ import { bore } from "./bore.ts";
 import { chisel } from "./chisel.ts";
 import { culvert, culvertPlain, culvertTcp } from "./culvert.ts";
 import { direct } from "./direct.ts";
-import { frp, frpTls } from "./frp.ts";
+import { frp, frpHttp, frpTls } from "./frp.ts";
+import { gost } from "./gost.ts";
 import { localtunnel } from "./localtunnel.ts";
 import { nginxProxy } from "./nginx-proxy.ts";
 import { rathole, ratholeNoise } from "./rathole.ts";
@@ -19,11 +20,13 @@ export const CONTENDERS: readonly ContenderKind[] = [
   culvertTcp,
   ssh,
   localtunnel,
+  frpHttp,
   frpTls,
   frp,
   ratholeNoise,
   rathole,
   chisel,
+  gost,
   bore,
   nginxProxy,
   direct,

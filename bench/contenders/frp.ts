@@ -1,73 +1,93 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import type { ContenderKind, StartOptions } from "../contender.ts";
+import type { Contender, ContenderKind, Entrance, StartOptions } from "../contender.ts";
 import { freePort } from "../free-port.ts";
-import { Program } from "../program.ts";
+import type { Address } from "../road/road.ts";
 import { peerObstacle, peerProgram } from "./peer-program.ts";
-import { Tunnel } from "./tunnel.ts";
+import { portEntrance, startTunnel } from "./tunnel.ts";
 
-/** A TCP proxy over one multiplexed connection. */
-export const frp: ContenderKind = {
-  name: "frp",
-  title: "frp, no TLS",
-  obstacle: () => peerObstacle("frps", "frpc"),
-  start: (options) => start(frp, false, options),
-};
+/** By hostname, or a port for all that comes. */
+export type FrpProxy = "http" | "tcp";
 
-export const frpTls: ContenderKind = {
-  name: "frp-tls",
-  title: "frp, TLS",
-  obstacle: () => peerObstacle("frps", "frpc"),
-  start: (options) => start(frpTls, true, options),
-};
+export const frp: ContenderKind = frpKind("frp", "frp, no TLS", { tls: false, proxy: "tcp" });
+
+export const frpTls: ContenderKind = frpKind("frp-tls", "frp, TLS", { tls: true, proxy: "tcp" });
+
+/** Reads and routes HTTP by its Host, over TLS: what culvert does too. */
+export const frpHttp: ContenderKind = frpKind("frp-http", "frp, HTTP", { tls: true, proxy: "http" });
+
+function frpKind(name: string, title: string, how: { tls: boolean; proxy: FrpProxy }): ContenderKind {
+  const kind: ContenderKind = {
+    name,
+    title,
+    obstacle: () => peerObstacle("frps", "frpc"),
+    start: (options) => start(kind, how, options),
+  };
+  return kind;
+}
 
 async function start(
   kind: ContenderKind,
-  tls: boolean,
-  { backend, road, directory }: StartOptions,
-): Promise<Tunnel> {
+  { tls, proxy }: { tls: boolean; proxy: FrpProxy },
+  options: StartOptions,
+): Promise<Contender> {
+  const { backend, road, directory } = options;
   const [bindPort, publicPort] = [await freePort(), await freePort()];
   const [serverConfig, clientConfig] = [join(directory, "frps.toml"), join(directory, "frpc.toml")];
-  writeFileSync(
-    serverConfig,
-    `bindAddr = "${road.serverHost}"\nbindPort = ${bindPort}\nproxyBindAddr = "127.0.0.1"\n`,
+  const entrance = portEntrance(publicPort);
+  const bind = { host: road.serverHost, port: bindPort };
+  writeFileSync(serverConfig, frpsConfig({ bind, proxy, entrance }));
+  const server = await road.toServer(bindPort);
+  writeFileSync(clientConfig, frpcConfig({ server, tls, proxy, entrance, localPort: backend.port }));
+  return await startTunnel(
+    {
+      kind,
+      entrance,
+      server: {
+        name: "frps",
+        command: [peerProgram("frps")!, "-c", serverConfig],
+        ready: /frps started successfully/,
+      },
+      client: { name: "frpc", command: [peerProgram("frpc")!, "-c", clientConfig] },
+    },
+    options,
   );
-  const server = new Program({
-    name: "frps",
-    command: [...road.atServer, peerProgram("frps")!, "-c", serverConfig],
-    logFile: join(directory, "frps.log"),
-  });
-  try {
-    await server.said(/frps started successfully/);
-    const { host, port } = await road.toServer(bindPort);
-    writeFileSync(
-      clientConfig,
-      `serverAddr = "${host}"
-serverPort = ${port}
+}
+
+export interface FrpsConfig {
+  /** Where its client comes. */
+  bind: Address;
+  proxy: FrpProxy;
+  entrance: Address;
+}
+
+export function frpsConfig({ bind, proxy, entrance }: FrpsConfig): string {
+  return `bindAddr = "${bind.host}"
+bindPort = ${bind.port}
+proxyBindAddr = "${entrance.host}"
+${proxy === "http" ? `vhostHTTPPort = ${entrance.port}\n` : ""}`;
+}
+
+export interface FrpcConfig {
+  server: Address;
+  tls: boolean;
+  proxy: FrpProxy;
+  entrance: Entrance;
+  localPort: number;
+}
+
+/** All visitors over one connection, as is frp's default, and five of its streams opened ahead. */
+export function frpcConfig({ server, tls, proxy, entrance, localPort }: FrpcConfig): string {
+  return `serverAddr = "${server.host}"
+serverPort = ${server.port}
 transport.tls.enable = ${tls}
 transport.tcpMux = true
 transport.poolCount = 5
 [[proxies]]
 name = "bench"
-type = "tcp"
+type = "${proxy}"
 localIP = "127.0.0.1"
-localPort = ${backend.port}
-remotePort = ${publicPort}
-`,
-    );
-    return new Tunnel({
-      kind,
-      entrance: { host: "127.0.0.1", port: publicPort, hostname: "bench.localhost" },
-      server,
-      startClient: () =>
-        new Program({
-          name: "frpc",
-          command: [...road.atClient, peerProgram("frpc")!, "-c", clientConfig],
-          logFile: join(directory, "frpc.log"),
-        }),
-    });
-  } catch (error) {
-    await server[Symbol.asyncDispose]();
-    throw error;
-  }
+localPort = ${localPort}
+${proxy === "http" ? `customDomains = ["${entrance.hostname}"]` : `remotePort = ${entrance.port}`}
+`;
 }

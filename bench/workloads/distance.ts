@@ -13,7 +13,17 @@ type Distant = Exclude<RoadName, "here">;
 
 const TITLES: Record<Distant, string> = { far: "100 ms", lossy: "100 ms, 1 % loss" };
 /** Those that can be told where to connect. */
-const CONTENDERS = ["culvert", "culvert-plain", "culvert-tcp", "ssh", "frp-tls", "rathole-noise", "direct"];
+const CONTENDERS = [
+  "culvert",
+  "culvert-plain",
+  "culvert-tcp",
+  "ssh",
+  "frp-http",
+  "frp-tls",
+  "rathole-noise",
+  "gost",
+  "direct",
+];
 /** Windows grow before the speed counts. */
 const GROW_MS = 3_000;
 
@@ -39,7 +49,7 @@ export function distantDown(road: Distant, count: number): Workload {
         ),
       );
       const ended = Promise.race(programs.map(({ ended: end }) => end)).then((how) => {
-        throw new Error(`a download ended with ${how}`);
+        throw new Error(`a download ${how}`);
       });
       const wait = (ms: number): Promise<void> => Promise.race([sleep(ms, undefined, { signal }), ended]);
       const written = (): number => programs.reduce((sum, { pid }) => sum + writtenBytes(pid), 0);
