@@ -23,7 +23,7 @@ export async function freeLoopbackAddress(port: number): Promise<string> {
       return host;
     } catch (error) {
       if (tries === TRIES)
-        throw new Error(`port ${port} is taken on loopback: ${(error as Error).message}`, { cause: error });
+        throw new Error(`port ${port} is taken at all loopback addresses that were tried`, { cause: error });
     }
   }
 }

@@ -65,10 +65,15 @@ function failuresOf(rows: readonly Row[], titles: ReadonlyMap<string, string>): 
   );
 }
 
-/** On one line: what programs say is often long, and holds characters that no table or chart can. */
+/**
+ * On one line: what programs say is often long, and holds characters that no table or chart can. How it begins and how it ends matters
+ * most, since the cause is what a program says last.
+ */
 export function inShort(text: string, mostCharacters: number): string {
   const line = text.replaceAll(/[\s\p{Cc}]+/gu, " ").trim();
-  return line.length <= mostCharacters ? line : `${line.slice(0, mostCharacters - 1)}…`;
+  if (line.length <= mostCharacters) return line;
+  const head = Math.floor(mostCharacters / 2);
+  return `${line.slice(0, head)}…${line.slice(head + 1 - mostCharacters)}`;
 }
 
 /** Three digits that say something; a dash for nothing. */

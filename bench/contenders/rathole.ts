@@ -73,13 +73,13 @@ ${transport("client", `remote_public_key = "${keys?.publicKey}"`)}`,
 }
 
 async function makeKeys({ signal }: StartOptions): Promise<Keys> {
-  const { stdout, stderr } = await runTool([peerProgram("rathole")!, "--genkey"], {
+  const { code, stdout, stderr } = await runTool([peerProgram("rathole")!, "--genkey"], {
     signal: AbortSignal.any([signal, AbortSignal.timeout(KEYS_WITHIN_MS)]),
   });
   const [privateKey, publicKey] = ["Private", "Public"].map(
     (which) => new RegExp(`${which} Key:\\s+(\\S+)`, "i").exec(stdout)?.[1],
   );
   if (!privateKey || !publicKey)
-    throw new Error(`rathole --genkey made no keys: ${(stdout + stderr).trim()}`);
+    throw new Error(`rathole --genkey made no keys (exit code ${code}): ${(stdout + stderr).trim()}`);
   return { privateKey, publicKey };
 }

@@ -117,7 +117,7 @@ test("a port that something has at all addresses is said to be taken", async () 
   const everywhere = createServer().listen(0, "0.0.0.0");
   await once(everywhere, "listening");
   const { port } = everywhere.address() as AddressInfo;
-  await expect(freeLoopbackAddress(port)).rejects.toThrow(`port ${port} is taken on loopback`);
+  await expect(freeLoopbackAddress(port)).rejects.toThrow(`port ${port} is taken at all loopback addresses`);
   everywhere.close();
   await once(everywhere, "close");
   await expect(freeLoopbackAddress(port)).resolves.toMatch(/^127\./);

@@ -10,7 +10,7 @@ import { get } from "../../bench/workloads/get.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";
 import { always, row } from "./rows.ts";
 
-const FAILURE = `did not start: frps ended with exit code 1: \u001B[31m<port>\u001B[0m in use\nsecond line; ${"x".repeat(400)}`;
+const FAILURE = `did not start: frps ended with exit code 1: \u001B[31m<port>\u001B[0m in use\nsecond line; ${"x".repeat(400)} <the end>`;
 const ROWS = [
   row("get-64", "culvert", { figures: { rate: always(9_000) } }),
   row("get-64", "frp-http", { failures: [FAILURE, FAILURE] }),
@@ -34,16 +34,17 @@ test("a table says once, on one line and not at length, why a contender has no f
   expect(lines.find((line) => line.startsWith("  frp, HTTP"))).toMatch(/^ {2}frp, HTTP +– +– +–$/);
   const failures = lines.filter((line) => line.includes("FAILED"));
   expect(failures).toHaveLength(1);
-  expect(failures[0]).toMatch(/^ {2}FAILED: frp, HTTP: did not start: .* in use second line; x+…$/);
+  expect(failures[0]).toMatch(
+    /^ {2}FAILED: frp, HTTP: did not start: .* in use second line; x+…x+ <the end>$/,
+  );
   expect(failures[0]!.length).toBeLessThan(350);
 });
 
 test("a chart says it in place of the bar, as text that XML can hold", () => {
   const chart = chartOf(results(), TITLES);
   expect(chart).toMatch(
-    />frp, HTTP<\/text><text class="quiet" [^>]*>did not start: frps ended with exit code 1/,
+    />frp, HTTP<\/text><text class="quiet" [^>]*>did not start: frps ended with.*&lt;the end></,
   );
-  expect(chart).toContain("&lt;port>");
   expect(chart).not.toMatch(/NaN|Infinity/);
   expect(chart).not.toMatch(/[\0-\u0008\u000B-\u001F]/);
 });
