@@ -80,6 +80,6 @@ async function makeKeys({ signal }: StartOptions): Promise<Keys> {
     (which) => new RegExp(`${which} Key:\\s+(\\S+)`, "i").exec(stdout)?.[1],
   );
   if (!privateKey || !publicKey)
-    throw new Error(`rathole --genkey made no keys (exit code ${code}): ${(stdout + stderr).trim()}`);
+    throw new Error(`rathole --genkey made no keys: ${(stdout + stderr).trim() || `exit code ${code}`}`);
   return { privateKey, publicKey };
 }
