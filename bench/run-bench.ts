@@ -9,7 +9,7 @@ import { Owned } from "./owned.ts";
 import type { Results, Skipped } from "./results.ts";
 import { roadObstacle, startRoad } from "./road/all-roads.ts";
 import { summarise, type Row } from "./summary.ts";
-import { tableOf } from "./table.ts";
+import { inShort, tableOf } from "./table.ts";
 import { judge } from "./targets.ts";
 import type { RoadName, Sample, Workload } from "./workload.ts";
 import { World } from "./world.ts";
@@ -141,7 +141,7 @@ class Bench {
     } catch (error) {
       this.#options.signal.throwIfAborted();
       const failure = didNotStart(error);
-      this.#options.print(`FAILED: ${kind.title} ${failure}`);
+      this.#options.print(inShort(`FAILED: ${kind.title} ${failure}`, 300));
       return absent(kind, failure);
     }
   }
