@@ -1,7 +1,7 @@
 import { WIDE_STATUSES } from "../link/contract.ts";
 import { TunnelError } from "../link/errors.ts";
-import type { Kind, TargetTls, TunnelRequest, Welcome } from "../link/messages.ts";
-import { formatTarget, type Target } from "../link/target.ts";
+import type { TunnelRequest, Welcome } from "../link/messages.ts";
+import { formatTarget } from "../link/target.ts";
 import { UnreadBudget } from "../link/unread-budget.ts";
 import type { Log } from "../runtime/log.ts";
 import { NameLookup } from "../runtime/name-lookup.ts";
@@ -12,31 +12,10 @@ import { ClientSession, STEADY_MS, type ClientTuning } from "./connection/sessio
 import type { Consent } from "./local/consent.ts";
 import { serveStream, type FinishedExchange, type FinishedRelay } from "./local/serve-stream.ts";
 import { ServedTunnels } from "./served-tunnels.ts";
+import type { WantedTunnel } from "./wanted-tunnel.ts";
 
 /** What visitors may have sent that the local services have not read: less than a server's, since one machine's take it. */
 const UNREAD_LIMIT_BYTES = 128 * 1024 * 1024;
-
-/** A tunnel that the client asks for, the target being its own choice. */
-export interface WantedTunnel {
-  name?: string | undefined;
-  kind: Kind;
-  /** Of HTTP and TLS: a hostname, a subdomain, or neither: a name that stays the same for this client and port. */
-  hostname?: string | undefined;
-  subdomain?: string | undefined;
-  target: Target;
-  /** How an `https://` target is checked, if not by the authorities that Node.js knows. */
-  targetTls?: TargetTls | undefined;
-  /** What the local service gets as Host, or `target` for the target's own; if left out, what the visitor sent. */
-  hostHeader?: string | undefined;
-  /** How long an answer's head may take; if left out, the server's own limit. */
-  timeoutMs?: number | undefined;
-  /** Of TCP and UDP: the public port, or the first of several; if left out, any free one, the same each time. */
-  port?: number | undefined;
-  /** How many ports, one behind the other, in public and at the target; 1 if left out. */
-  ports?: number | undefined;
-  /** Of TCP and TLS: the version in which the local service is told who visits; if left out, it is not. */
-  proxyProtocol?: 1 | 2 | undefined;
-}
 
 export interface ClientOptions {
   server: ServerAddress;

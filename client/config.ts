@@ -7,7 +7,7 @@ import { addressOption, option } from "../runtime/config-option.ts";
 import { fileErrorInWords } from "../runtime/file-error.ts";
 import { parseServerAddress, type NetAddress } from "../runtime/net-address.ts";
 import { readSecretFile, type SecretFile } from "../runtime/secret-file.ts";
-import type { WantedTunnel } from "./client.ts";
+import type { WantedTunnel } from "./wanted-tunnel.ts";
 import { expectedAllowRule } from "./local/consent.ts";
 import { parseProxyOption, type ProxyOption } from "./proxy-choice.ts";
 import { hostnameOf } from "./target-options.ts";

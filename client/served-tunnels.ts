@@ -5,7 +5,7 @@ import { parseTarget } from "../link/target.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Resolve } from "../runtime/name-lookup.ts";
 import { cut } from "../runtime/printable.ts";
-import type { WantedTunnel } from "./client.ts";
+import type { WantedTunnel } from "./wanted-tunnel.ts";
 import type { Consent } from "./local/consent.ts";
 import { consentTo } from "./local/consent.ts";
 import { LocalService } from "./local/local-service.ts";

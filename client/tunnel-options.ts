@@ -6,7 +6,7 @@ import { parsePortRange } from "../link/port-range.ts";
 import { parseTarget } from "../link/target.ts";
 import { unknownOption } from "../runtime/config-file.ts";
 import { addressOption, option } from "../runtime/config-option.ts";
-import type { WantedTunnel } from "./client.ts";
+import type { WantedTunnel } from "./wanted-tunnel.ts";
 import { hostnameOf, targetOptions } from "./target-options.ts";
 import { wantedPorts } from "./wanted-ports.ts";
 

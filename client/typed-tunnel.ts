@@ -4,7 +4,7 @@ import type { PortRange } from "../link/port-range.ts";
 import type { Target } from "../link/target.ts";
 import { readTargetTls } from "../link/target-tls.ts";
 import { usageError } from "../runtime/command-error.ts";
-import type { WantedTunnel } from "./client.ts";
+import type { WantedTunnel } from "./wanted-tunnel.ts";
 import { targetOptions } from "./target-options.ts";
 import { nameOption, PROXY_PROTOCOLS } from "./tunnel-options.ts";
 import { portsProblem, wantedPorts } from "./wanted-ports.ts";

@@ -1,6 +1,6 @@
 import type { TargetRange } from "../link/byte-target.ts";
 import { MAX_PORT, MAX_PORTS, type PortRange, portsIn } from "../link/port-range.ts";
-import type { WantedTunnel } from "./client.ts";
+import type { WantedTunnel } from "./wanted-tunnel.ts";
 
 /**
  * Which ports a tunnel asks for: as many in public as at the target, where either may name the first alone.

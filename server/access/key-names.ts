@@ -1,6 +1,6 @@
 import { hostName, type PortKind, tlsName } from "../routing/place.ts";
 import { labelsBehind } from "../routing/hostname.ts";
-import type { Key } from "./key-ring.ts";
+import type { Key } from "./key.ts";
 
 /**
  * The public names that are written to one key, beside its `ports`: a hostname for HTTP and TLS alike, and those of its tunnels.

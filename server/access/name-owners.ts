@@ -1,7 +1,7 @@
 import type { PortRange } from "../../link/port-range.ts";
 import { hostName, type PortKind, tlsName } from "../routing/place.ts";
 import { labelsBehind, wildcardsOver } from "../routing/hostname.ts";
-import type { Key, KeyTunnel } from "./key-ring.ts";
+import type { Key, KeyTunnel } from "./key.ts";
 
 /** A key to which a public name is written. */
 export interface Owner {

@@ -1,7 +1,7 @@
 import { ConfigError } from "../../runtime/config-error.ts";
 import { formatAddress } from "../../runtime/net-address.ts";
 import { printable } from "../../runtime/printable.ts";
-import type { KeyTunnel } from "../access/key-ring.ts";
+import type { KeyTunnel } from "../access/key.ts";
 import { loadServerConfig, type ConfiguredKey, type ServerConfig } from "../config/config.ts";
 import { formatPortRange, placeInWords } from "../routing/place.ts";
 import { targetInWords } from "./target-words.ts";

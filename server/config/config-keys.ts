@@ -5,7 +5,7 @@ import { formatTargetRange, parseTcpTarget, parseTlsTarget, parseUdpTarget } fro
 import { formatTarget, parseTarget } from "../../link/target.ts";
 import { unknownOption } from "../../runtime/config-file.ts";
 import { addressOption, option } from "../../runtime/config-option.ts";
-import type { KeyTunnel } from "../access/key-ring.ts";
+import type { KeyTunnel } from "../access/key.ts";
 import { SECRET, SECRET_EXPECTED } from "./config-check.ts";
 import { tunnelHostname, tunnelPorts, type TunnelPorts } from "./config-tunnels.ts";
 import { durationMs, tunnelLimitOptions, tunnelLimits } from "./limits.ts";

@@ -14,7 +14,7 @@ import {
 } from "../../runtime/net-address.ts";
 import { quoted } from "../../runtime/printable.ts";
 import { stateDirectory } from "../../runtime/state-directory.ts";
-import type { KeyTunnel } from "../access/key-ring.ts";
+import type { KeyTunnel } from "../access/key.ts";
 import { checkServerOptions, type ConfigFiles } from "./config-check.ts";
 import { keyOptions, keyTunnel } from "./config-keys.ts";
 import { readPortRange } from "./config-tunnels.ts";

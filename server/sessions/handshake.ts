@@ -13,7 +13,8 @@ import { networkOfPeer } from "../access/client-network.ts";
 import type { Door } from "../access/door.ts";
 import { guarded } from "../access/guarded-carrier.ts";
 import type { TooManyGuesses } from "../access/guess-limit.ts";
-import { type Key, keyRevoked } from "../access/key-ring.ts";
+import type { Key } from "../access/key.ts";
+import { keyRevoked } from "../access/key-ring.ts";
 import type { Registry } from "./registry.ts";
 import type { Session } from "./session.ts";
 

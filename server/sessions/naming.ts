@@ -4,7 +4,7 @@ import type { Tunnel, TunnelRequest } from "../../link/messages.ts";
 import { MAX_PORT, MAX_PORTS, type PortRange } from "../../link/port-range.ts";
 import { hostOf, parseTarget } from "../../link/target.ts";
 import { namesOf } from "../access/key-names.ts";
-import type { Key } from "../access/key-ring.ts";
+import type { Key } from "../access/key.ts";
 import type { Owner, PortOwner } from "../access/name-owners.ts";
 import {
   normalizeLabel,

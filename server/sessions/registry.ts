@@ -6,7 +6,7 @@ import { Turnstile } from "../../runtime/turnstile.ts";
 import { DOOR_LIMITS, type DoorLimits, type SessionLimits } from "../access/client-limits.ts";
 import { Door } from "../access/door.ts";
 import { namesOf } from "../access/key-names.ts";
-import type { Key } from "../access/key-ring.ts";
+import type { Key } from "../access/key.ts";
 import type { Owner } from "../access/name-owners.ts";
 import { wildcardsOver } from "../routing/hostname.ts";
 import { hostName, type PortKind, portName, tlsName } from "../routing/place.ts";

@@ -6,7 +6,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { beforeAll, describe, expect, test } from "vitest";
 import { WebSocket, WebSocketServer } from "ws";
-import type { WantedTunnel } from "../../client/client.ts";
+import type { WantedTunnel } from "../../client/wanted-tunnel.ts";
 import { encodeAccessKey } from "../../link/access-key.ts";
 import { parseTarget, type Target } from "../../link/target.ts";
 import { configKeyId, configKeySecret } from "../../server/access/config-key.ts";

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer, type AddressInfo, type Server } from "node:net";
 import { networkInterfaces } from "node:os";
 import { describe, expect, test } from "vitest";
-import type { WantedTunnel } from "../../client/client.ts";
+import type { WantedTunnel } from "../../client/wanted-tunnel.ts";
 import { freePort } from "../../bench/free-port.ts";
 import type { PortRange } from "../../link/port-range.ts";
 import type { ServerTuning } from "../../server/server.ts";

@@ -2,7 +2,7 @@ import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
-import type { KeyTunnel } from "../../server/access/key-ring.ts";
+import type { KeyTunnel } from "../../server/access/key.ts";
 import type { TunnelLimits } from "../../server/routing/route.ts";
 import { DatagramPeer } from "../support/datagrams.ts";
 import { startWorld, type World } from "../support/world.ts";

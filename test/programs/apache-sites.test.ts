@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { readFileSync } from "node:fs";
 import { WebSocket, WebSocketServer } from "ws";
 import { loadServerConfig } from "../../server/config/config.ts";
-import type { KeyTunnel } from "../../server/access/key-ring.ts";
+import type { KeyTunnel } from "../../server/access/key.ts";
 import { type Authority, makeAuthority, makeCertificate } from "../support/certificates.ts";
 import { skippedWithout } from "../support/programs.ts";
 import { lastingDirectory } from "../support/temporary-directory.ts";

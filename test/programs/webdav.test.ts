@@ -1,7 +1,7 @@
 import { readdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import type { KeyTunnel } from "../../server/access/key-ring.ts";
+import type { KeyTunnel } from "../../server/access/key.ts";
 import { makeAuthority, makeCertificate } from "../support/certificates.ts";
 import { skippedWithout } from "../support/programs.ts";
 import { temporaryDirectory } from "../support/temporary-directory.ts";

@@ -1,4 +1,4 @@
-import type { Key } from "../../server/access/key-ring.ts";
+import type { Key } from "../../server/access/key.ts";
 import { NameOwners } from "../../server/access/name-owners.ts";
 import type { Place } from "../../server/routing/place.ts";
 import type { NamingRules } from "../../server/sessions/naming.ts";

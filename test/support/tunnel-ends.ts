@@ -1,7 +1,8 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { TunnelClient, type ClientOptions, type WantedTunnel } from "../../client/client.ts";
+import { TunnelClient, type ClientOptions } from "../../client/client.ts";
+import type { WantedTunnel } from "../../client/wanted-tunnel.ts";
 import type { HttpProxy } from "../../client/connection/http-proxy.ts";
 import { parseAllowRules } from "../../client/local/consent.ts";
 import { decodeAccessKey } from "../../link/access-key.ts";

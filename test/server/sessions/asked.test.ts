@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import type { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
-import type { Key, KeyTunnel } from "../../../server/access/key-ring.ts";
+import type { Key, KeyTunnel } from "../../../server/access/key.ts";
 import { limitOptions } from "../../../server/config/limits.ts";
 import { type Registration, Registry } from "../../../server/sessions/registry.ts";
 import { FakePorts, namingRules, ownedBy } from "../../support/naming-rules.ts";

@@ -4,7 +4,7 @@ import { TunnelError } from "../../../link/errors.ts";
 import type { Control, Hello } from "../../../link/messages.ts";
 import { UnreadBudget } from "../../../link/unread-budget.ts";
 import type { DoorLimits } from "../../../server/access/client-limits.ts";
-import type { Key } from "../../../server/access/key-ring.ts";
+import type { Key } from "../../../server/access/key.ts";
 import { limitOptions } from "../../../server/config/limits.ts";
 import { serveConnection } from "../../../server/sessions/handshake.ts";
 import { Registry } from "../../../server/sessions/registry.ts";

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import type { TunnelRequest } from "../../../link/messages.ts";
-import type { Key, KeyTunnel } from "../../../server/access/key-ring.ts";
+import type { Key, KeyTunnel } from "../../../server/access/key.ts";
 import { limitOptions } from "../../../server/config/limits.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
 import { nameTunnels } from "../../../server/sessions/naming.ts";

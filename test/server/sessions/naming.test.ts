@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
-import type { Key, KeyTunnel } from "../../../server/access/key-ring.ts";
+import type { Key, KeyTunnel } from "../../../server/access/key.ts";
 import { publicNamesOf } from "../../../server/routing/place.ts";
 import { nameTunnels, type NamingRules } from "../../../server/sessions/naming.ts";
 import { namingRules, ownedBy } from "../../support/naming-rules.ts";

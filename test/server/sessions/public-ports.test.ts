@@ -2,7 +2,7 @@ import { expect, test, vi } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
 import type { TunnelRequest } from "../../../link/messages.ts";
 import type { PortRange } from "../../../link/port-range.ts";
-import type { Key } from "../../../server/access/key-ring.ts";
+import type { Key } from "../../../server/access/key.ts";
 import { limitOptions } from "../../../server/config/limits.ts";
 import { publicNamesOf } from "../../../server/routing/place.ts";
 import type { SessionTunnel } from "../../../server/sessions/naming.ts";

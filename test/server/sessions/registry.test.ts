@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { TunnelError } from "../../../link/errors.ts";
-import type { Key } from "../../../server/access/key-ring.ts";
+import type { Key } from "../../../server/access/key.ts";
 import { limitOptions } from "../../../server/config/limits.ts";
 import { Registry } from "../../../server/sessions/registry.ts";
 import { recordingLog } from "../../support/recording-log.ts";
