@@ -214,8 +214,14 @@ describe("names that lead elsewhere in a file system", () => {
         wanted: [wanted("paths", { name: path.slice(0, 64), target: "127.0.0.1:1" })],
         ...more,
       });
-      const said = await Promise.race([client.heard.message("welcome"), client.heard.message("refused")]);
-      if (said.message === "refused") expect(said.refused.code).toBe("protocol");
+      // What is longer than any client says ends the call before anybody makes an object of it.
+      const said = await Promise.race([
+        client.heard.message("welcome"),
+        client.heard.message("refused"),
+        client.over.then(() => undefined),
+      ]);
+      if (said?.message === "refused") expect(said.refused.code).toBe("protocol");
+      if (!said) expect(path.length).toBeGreaterThan(256);
     }
     expect(await readdir(tunnel.directory, { recursive: true })).toEqual(before);
   });
