@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { afterEach, expect, test, vi } from "vitest";
+import { FEATURES } from "../../../link/contract.ts";
 import { TunnelError } from "../../../link/errors.ts";
 import type { Control, Hello } from "../../../link/messages.ts";
 import { UnreadBudget } from "../../../link/unread-budget.ts";
@@ -252,7 +253,7 @@ test("a Welcome says that the server takes the states of tunnels, and the sessio
   const { knock } = doorWith();
   const peer = greeted(knock());
   await firstAnswer(peer);
-  expect(peer.heard[0]).toMatchObject({ welcome: { features: ["tunnel_states"] } });
+  expect(peer.heard[0]).toMatchObject({ welcome: { features: FEATURES } });
   peer.say([STATES, PING]);
   await turnsUntil(() => peer.heard.some(({ message }) => message === "pong"));
   expect(peer.over).toBe(false);
