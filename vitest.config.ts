@@ -7,7 +7,7 @@ export default defineConfig({
     // Two cores: vitest alone would leave one of them idle.
     maxWorkers: "100%",
     // Whole worlds start servers and processes; on a busy two-core machine that takes seconds.
-    testTimeout: 30_000,
-    hookTimeout: 30_000,
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
   },
 });
