@@ -10,9 +10,8 @@ interface Internals {
  * Has a visitor's socket read no further once it is paused. By itself node reads on, up to 128 KiB, in chunks as small as they
  * come: 64 KiB in chunks of one byte take 35 MB, and nothing says how many there are.
  *
- * Most pauses are over in the same turn, so that to stop reading at each would cost uploads a third of their speed (measured).
- * Here it stops behind the turn, and the one chunk that may have come until then is handed on as "data"; at once only under
- * pressure.
+ * Most pauses are over in the same turn, and to stop and start reading at each costs system calls. So it stops behind the turn,
+ * and the one chunk that may have come until then is handed on as "data"; it stops at once only under pressure.
  */
 export function boundReadAhead(socket: Socket, isPressed: () => boolean): void {
   const { _readableState } = socket as unknown as Internals;
