@@ -18,6 +18,11 @@ import type { ServiceTls } from "./service-tls.ts";
 
 /** A connect that neither succeeds nor fails is given up after this. */
 const CONNECT_TIMEOUT_MS = 10_000;
+/**
+ * And one of several addresses of a name after this, for the next one. node:net takes 250 ms, which a busy event loop can be late; it
+ * then gives up a connection that stands, and finds nobody at the next address.
+ */
+const ATTEMPT_TIMEOUT_MS = 2_000;
 
 export interface DialOptions {
   target: Target;
@@ -82,6 +87,7 @@ function addressPlace(
     host: isAddress ? dialledAddress(host) : host,
     port,
     autoSelectFamily: true,
+    autoSelectFamilyAttemptTimeout: ATTEMPT_TIMEOUT_MS,
     lookup: lookupWithConsent(target, consent, resolve),
   };
 }

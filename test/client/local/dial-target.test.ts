@@ -66,6 +66,16 @@ test.each(["127.0.0.1", "::1"])("a bare port is this machine, with a service on 
   expect(await remoteAddress({ target, consent: LOOPBACK_ONLY })).toBe(host);
 });
 
+test("a busy moment while it is dialled costs a service on one family nothing", async () => {
+  await using backend = await RawBackend.start();
+  const target = parseTarget(String(backend.target.port)) as Target;
+  const dialled = remoteAddress({ target, consent: LOOPBACK_ONLY });
+  // The addresses are found in the next tick, and the first one is dialled.
+  await new Promise((resolve) => process.nextTick(() => process.nextTick(resolve)));
+  for (const startMs = performance.now(); performance.now() - startMs < 400;);
+  expect(await dialled).toBe("127.0.0.1");
+});
+
 test("nobody but loopback answers to localhost, whatever a resolver says", async () => {
   await using backend = await RawBackend.start();
   const target = { host: "localhost", port: backend.target.port };
