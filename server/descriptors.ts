@@ -60,10 +60,11 @@ export function serverDescriptors(
     },
   });
   const { visitors } = parties;
-  if (visitors.left < limits.connections) {
+  // The limit is high by default; somewhat less is no news for the first line of a log.
+  if (visitors.left < limits.connections / 2) {
     log.warn(
       { descriptors, connections: visitors.left },
-      "this process may open fewer files than limits.connections: visitors get what is left; raise LimitNOFILE or ulimit -n",
+      "this process may open far fewer files than limits.connections: visitors get what is left; raise LimitNOFILE or ulimit -n",
     );
   }
   return parties;

@@ -128,7 +128,7 @@ test(
       ({ level, message }) => level !== "info" && !message.startsWith(SHORT),
     );
     expect(others.map(({ message }) => message)).toEqual([
-      expect.stringContaining("may open fewer files than limits.connections"),
+      expect.stringContaining("may open far fewer files than limits.connections"),
       "client refused",
     ]);
     expect(client.lines.filter(({ message }) => message === "online")).toHaveLength(1);

@@ -95,7 +95,7 @@ test(
     expect(messages(client, "warn")).toEqual([]);
     expect(messages(server, "info")).not.toContain("client offline");
     expect(messages(server, "warn")).toEqual([
-      expect.stringContaining("may open fewer files than limits.connections"),
+      expect.stringContaining("may open far fewer files than limits.connections"),
       expect.stringContaining("descriptors are short"),
     ]);
   },
