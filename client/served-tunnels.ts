@@ -4,7 +4,7 @@ import { MAX_PORT } from "../link/port-range.ts";
 import { parseTarget } from "../link/target.ts";
 import type { Log } from "../runtime/log.ts";
 import type { Resolve } from "../runtime/name-lookup.ts";
-import { cut } from "../runtime/printable.ts";
+import { cutBytes } from "../runtime/printable.ts";
 import type { WantedTunnel } from "./wanted-tunnel.ts";
 import type { Consent } from "./local/consent.ts";
 import { consentTo } from "./local/consent.ts";
@@ -12,8 +12,8 @@ import { LocalService } from "./local/local-service.ts";
 import type { LocalTunnel } from "./local/serve-stream.ts";
 import { type Looks, TargetLooks } from "./target-looks.ts";
 
-/** Of what the server is told for people. */
-const MAX_REASON = 256;
+/** Longest `TunnelState.reason`; the server ends the link for a longer one (link/batch-limits.ts). */
+const MAX_REASON_BYTES = 256;
 
 /**
  * The tunnels of a session as the client serves them: those that it asked for lead where its own user wrote, whatever the
@@ -88,7 +88,7 @@ export class ServedTunnels implements Disposable {
     for (const { tunnel, look } of looks.values()) {
       const { answer, allowed, failure } = look;
       if (answer === "NO_ANSWER") this.#warnNoAnswer(tunnel, failure?.detail);
-      // Of others it showed at once.
+      // If the target is refused whatever it resolves to, a warning was given at the start.
       else if (!allowed && !tunnel.service.refused) this.#warnNotAllowed(tunnel);
     }
   }
@@ -141,7 +141,7 @@ function statesOf(looks: Looks): TunnelState[] {
     tunnel,
     allowed: look.allowed,
     answer: look.answer,
-    reason: cut(look.failure?.publicDetail ?? "", MAX_REASON),
+    reason: cutBytes(look.failure?.publicDetail ?? "", MAX_REASON_BYTES),
   }));
 }
 

@@ -18,6 +18,15 @@ export function cut(text: string, limit: number): string {
   return text.length <= limit ? text : `${text.slice(0, limit)}… (${text.length - limit} more)`;
 }
 
+const CUT = "…";
+
+/** Cuts a text to so many bytes of UTF-8, the sign of the cut included; characters stay whole. */
+export function cutBytes(text: string, limitBytes: number): string {
+  if (Buffer.byteLength(text) <= limitBytes) return text;
+  const room = new Uint8Array(limitBytes - Buffer.byteLength(CUT));
+  return text.slice(0, new TextEncoder().encodeInto(text, room).read) + CUT;
+}
+
 function escapeCharacter(character: string): string {
   return `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;
 }

@@ -50,6 +50,18 @@ async function freePort(): Promise<number> {
   return port;
 }
 
+test("a reason with a target of a long hostname is cut to what the server takes", async () => {
+  const label = "n".repeat(63);
+  const host = `${label}.${label}.${label}.${"n".repeat(43)}.localhost`;
+  await using world = await clientOf([{ id: 3, target: `${host}:${await freePort()}` }], TAKES_STATES, {
+    allow: [`${host}:1-65535`],
+  });
+  const { tunnelStates } = await world.call.heard.message("tunnelStates");
+  const { reason } = tunnelStates.tunnels[0]!;
+  expect(Buffer.byteLength(reason)).toBe(256);
+  expect(reason).toMatch(/^n+\..*…$/);
+});
+
 test("a server that takes it is told of each tunnel whether it is allowed, and answers", async () => {
   await using web = await startLocalWeb(saying("served"));
   const nobody = await freePort();
