@@ -21,9 +21,9 @@ export const PROTOCOL_MAX = 1;
 
 /** The server takes TunnelStates, and the client says them. */
 export const TUNNEL_STATES = "tunnel_states";
-/** What this program can do beyond the first version of the contract; told in Hello and Welcome. */
 /** The server takes answers with a status from 600 on. */
 export const WIDE_STATUSES = "wide_statuses";
+/** What this program can do beyond the first version of the contract; told in Hello and Welcome. */
 export const FEATURES: readonly string[] = [TUNNEL_STATES, WIDE_STATUSES];
 
 // `oneofs` names the member that is set in `message`; `defaults` fills in absent fields, so that messages.ts

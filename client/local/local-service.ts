@@ -42,8 +42,10 @@ export class LocalService {
   readonly target: Target;
   readonly #options: DialOptions;
   readonly #idle = new IdleConnections();
+  /** The only site, unless there are `#sites`. */
+  readonly #own: ServiceSite;
   readonly #bound = new BoundConnections();
-  /** Where TLS asks for the visitors' own names. */
+  /** Set if TLS asks for the visitors' own names. */
   readonly #sites: ServiceSites | undefined;
   readonly #datagrams = new DatagramBudget();
 
@@ -53,6 +55,7 @@ export class LocalService {
     this.target = target;
     const tls = "tls" in target ? ServiceTls.to(target, targetTls) : undefined;
     this.#options = tls ? { ...options, tls } : options;
+    this.#own = { options: this.#options, idle: this.#idle };
     if (tls && targetTls?.serverNameOfVisitor) this.#sites = new ServiceSites(this.#options, tls);
   }
 
@@ -142,7 +145,7 @@ export class LocalService {
   }
 
   #site({ host }: Pick<LocalRequest, "host">): ServiceSite {
-    return this.#sites?.of(host) ?? { options: this.#options, idle: this.#idle };
+    return this.#sites?.of(host) ?? this.#own;
   }
 
   #at(portOffset: number): Target {
