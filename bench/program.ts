@@ -66,7 +66,7 @@ export class Program implements AsyncDisposable {
     }
   }
 
-  /** And what it said last; undefined while it runs. */
+  /** How it ended, and what it said last; undefined while it runs. */
   howItEnded(): string | undefined {
     return this.#end === undefined ? undefined : `${this.name} ${this.#end}: ${this.lastWords()}`;
   }

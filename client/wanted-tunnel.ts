@@ -5,7 +5,7 @@ import type { Target } from "../link/target.ts";
 export interface WantedTunnel {
   name?: string | undefined;
   kind: Kind;
-  /** Of HTTP and TLS: a hostname, a subdomain, or neither: a name that stays the same for this client and port. */
+  /** HTTP and TLS take a hostname, a subdomain, or neither: then a name that stays the same for this client and port. */
   hostname?: string | undefined;
   subdomain?: string | undefined;
   target: Target;
@@ -15,10 +15,10 @@ export interface WantedTunnel {
   hostHeader?: string | undefined;
   /** How long an answer's head may take; if left out, the server's own limit. */
   timeoutMs?: number | undefined;
-  /** Of TCP and UDP: the public port, or the first of several; if left out, any free one, the same each time. */
+  /** The public port of TCP and UDP, or the first of several; if left out, any free one, the same each time. */
   port?: number | undefined;
   /** How many ports, one behind the other, in public and at the target; 1 if left out. */
   ports?: number | undefined;
-  /** Of TCP and TLS: the version in which the local service is told who visits; if left out, it is not. */
+  /** The PROXY protocol's version for TCP and TLS; if left out, the local service gets no such header. */
   proxyProtocol?: 1 | 2 | undefined;
 }

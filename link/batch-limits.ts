@@ -14,7 +14,7 @@ const MAX_TUNNELS = 1_024;
 /** Texts of a list. */
 const MAX_LISTED = 32;
 
-/** Of texts about the session. A hostname has at most 253, the path of a UNIX socket 107. */
+/** Longest text about the session. A hostname has at most 253 bytes, the path of a UNIX socket 107. */
 const MAX_TEXT_BYTES = 256;
 const MAX_NAME_BYTES = 64;
 /** Where that is too much or not enough; by message and field. */
@@ -79,7 +79,7 @@ interface FieldDescription {
 }
 
 /**
- * Makes a reader of batches refuse those beyond the limits, and those that are not spelled as any sender spells them.
+ * Makes a reader of batches refuse those beyond the limits, and encodings that no sender produces.
  * @throws RangeError, when called with one
  */
 export function withinBatchLimits<T>(

@@ -99,7 +99,7 @@ export class GrpcCarrier implements Carrier {
   }
 }
 
-/** Of `carrierService` (contract.ts). */
+/** A call of `carrierService` (contract.ts). */
 export type Call = ClientDuplexStream<Buffer, Buffer> | ServerDuplexStream<Buffer, Buffer>;
 
 function broken(): TunnelError {

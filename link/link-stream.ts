@@ -9,7 +9,7 @@ import type { Holding, UnreadBudget, UnreadHolder } from "./unread-budget.ts";
 
 /** A writer is asked to pause when this much of its stream waits for its turn or for credit. */
 const QUEUED_BYTES = 64 * 1024;
-/** And when this much does, if too much waits in the whole process. */
+/** The same, while too much waits in the whole process. */
 const PRESSED_QUEUED_BYTES = 16 * 1024;
 /** What a chunk takes that waits to be sent, beside its bytes; measured for 200,000 chunks of one byte that a socket read: 536. */
 const QUEUED_CHUNK_BYTES = 512;

@@ -15,7 +15,7 @@ export interface DescriptorShare {
  */
 const LAST = 1 / 4;
 const FEW = 8;
-/** Of the pool an owner borrows while it holds less than so many times what it leaves. */
+/** An owner may borrow from the pool while it holds less than this many times what it leaves. */
 const TIMES_LEFT = 3;
 
 /** Told whenever somebody got none, or only since another was closed. */
@@ -161,7 +161,7 @@ class Party {
   readonly #spare = new EldestOfLargest<Spare>();
   /** Those without an owner go after all others. */
   readonly #spareLast = new EldestOfLargest<Spare>();
-  /** Of those that are kept for it. */
+  /** How many of those kept for it are free. */
   #free: number;
   #borrowed = 0;
 

@@ -3,8 +3,8 @@ import { setTimeout as sleep } from "node:timers/promises";
 const FIRST_MS = 250;
 const LONGEST_MS = 15_000;
 /**
- * Of a server that was away for 3 s one client in 60,000 is not back within 12 s of its return, and one in 2,000 if it was away for 5 s
- * (simulated). With waits that double it is one in 230, and one in 45.
+ * After an outage of 3 s, one client in 60,000 needs more than 12 s to come back; after 5 s, one in 2,000 (simulated). If waits
+ * doubled, it would be one in 230, and one in 45.
  */
 const GROWTH = 1.5;
 /** Once a server has been there, however shortly. */

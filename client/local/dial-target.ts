@@ -19,8 +19,8 @@ import type { ServiceTls } from "./service-tls.ts";
 /** A connect that neither succeeds nor fails is given up after this. */
 const CONNECT_TIMEOUT_MS = 10_000;
 /**
- * And one of several addresses of a name after this, for the next one. node:net takes 250 ms, which a busy event loop can be late; it
- * then gives up a connection that stands, and finds nobody at the next address.
+ * If a name has several addresses, each gets this long before the next is tried. The default of node:net, 250 ms, is too short: a
+ * busy event loop can be that late, and node:net then drops a connection that was already established.
  */
 const ATTEMPT_TIMEOUT_MS = 2_000;
 

@@ -4,7 +4,7 @@ import type { ServiceTls } from "./service-tls.ts";
 
 /** Visitors choose the names, so there is a bound; the site that was asked for least lately gives way. */
 const MAX_SITES = 32;
-/** Of each site, so that all of them together keep few descriptors. */
+/** Idle connections per site; low, so that all sites together keep few descriptors. */
 const MAX_IDLE = 16;
 
 /** One site of a service: how it is dialled, and its connections that lie idle. */

@@ -4,7 +4,7 @@ import { Tries } from "./tries.ts";
 
 /** What 75 clients of one network use up that are refused all the time, and back off as ours do: a few percent of one core. */
 const FROM_ONE_NETWORK = { tries: 60, eachMs: 100 };
-/** Of a key that is used in many networks. */
+/** The limit for a key that is used in many networks. */
 const OF_ALL = { tries: 300, eachMs: 25 };
 const MAX_REMEMBERED = 10_000;
 

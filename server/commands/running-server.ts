@@ -52,7 +52,7 @@ function pinOfServerAt(address: { host: string; port: number }): Promise<Buffer 
   });
 }
 
-/** Of root, and of the user who has called sudo. */
+/** The data directories of root, and of the user who called sudo. */
 function usualDirectories(): string[] {
   const { SUDO_USER: user } = process.env;
   return [stateDirectory(undefined, {}, 0), stateDirectory(), ...(user ? [userDirectory(user)] : [])];

@@ -15,7 +15,7 @@ export interface Limits {
   stalledTimeoutMs: number;
   /** Of a request's body; Infinity for none. */
   bodyBytes: number;
-  /** Of visitors: over HTTP, as many at TCP ports, and as many over TLS. */
+  /** Visitors' connections over HTTP; as many at TCP ports, and as many over TLS. */
   connections: number;
   /** Of one address. */
   connectionsPerVisitor: number;

@@ -26,7 +26,7 @@ export interface PortClaimant {
 
 /** So many places in the range are tried for a tunnel: where that many are taken, more tries would only delay the answer. */
 const MAX_TRIES = 200;
-/** And so many for all tunnels of one client, which takes a millisecond or two. */
+/** The same for all tunnels of one client together, which takes a millisecond or two. */
 const MAX_TRIES_OF_ALL = 2_000;
 /** As many as a server with its default range has to give away. */
 const MAX_REMEMBERED = 10_000;
@@ -38,7 +38,7 @@ type PortTunnel = SessionTunnel & PortPlace;
 /** What one client's search for ports has cost and found. */
 interface Search {
   who: PortClaimant;
-  /** Of tunnels without a number. */
+  /** Tunnels without a number, and what their ports are chosen by. */
   identities: Map<SessionTunnel, string>;
   triesLeft: number;
   /** Ports that could not be opened. */

@@ -210,7 +210,7 @@ test("a tunnel of bytes has the name, hostname and PROXY header that it was give
   );
 });
 
-/** Of ports of this machine and of another one, which are allowed. */
+/** Ports of this machine and of another one that are allowed. */
 function allowed(flags: Partial<ClientFlags>): string[] {
   const { consent } = clientSettings({ key: KEY, ...flags }, {}).settings;
   const asked: [string, number][] = [

@@ -25,7 +25,7 @@ const HELLO = Buffer.concat([
   vector(2, hello(Buffer.concat([serverNames("tls.localhost")]))),
 ]);
 const SHORT = "descriptors are short";
-/** Of anyone who is honest, on a busy machine. */
+/** How long an honest visitor or client may take on a busy machine. */
 const SECONDS_MS = 30_000;
 
 let directory: Awaited<ReturnType<typeof lastingDirectory>>;

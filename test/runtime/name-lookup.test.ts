@@ -97,7 +97,7 @@ test("while others are looked up, a name that was found before is answered as it
   void target("dead.test").catch(() => {});
   expect(await target("nas.test")).toEqual(["192.0.2.1"]);
   expect(hosts()).toEqual(["dead.test"]);
-  // And looked up when its turn comes.
+  // It is looked up when its turn comes.
   found();
   expect(hosts()).toEqual(["nas.test"]);
   found([{ address: "192.0.2.2", family: 4 }]);
